@@ -2,10 +2,9 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from glassesjax.report.chart import COLORS, Chart, charted
@@ -16,7 +15,7 @@ from glassesjax.report.scales import LogScale, length_axis
 from glassesjax.report.ticks import set_ticks, up
 from glassesjax.report.tokens import visible
 from glassesjax.runs.run import Run
-from glassesjax.studies.bounded.panels import Panel, Token, distance_panels, token_panels
+from glassesjax.studies.bounded.panels import Panel, distance_panels, token_panels
 from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
 from glassesjax.studies.bounded.summary import BoundedSummary, TextSummary
 
@@ -74,34 +73,29 @@ def kept_chart(look: Look, *, narrow: bool = False) -> Chart:
         line, column = divmod(at, columns)
         left, top = column * width + room, 26 + line * (height + 66)
         axes = chart.panel(left, top, width - room - 52, height)
-        _bars(chart, axes, caches)
+        axes.set(xlim=(0, 100), ylim=(len(caches) - 0.5, -0.5))
+        axes.set_xticks([0, 25, 50, 75, 100], ["0%", "25%", "50%", "75%", "100%"])
+        axes.set_yticks(range(len(caches)), [each.panel.state for each in caches])
+        axes.tick_params(axis="y", length=0)
+        for row, each in enumerate(caches):
+            name, evicted = series(each.panel), each.evicted.tokens / each.tokens
+            band = axes.barh(row, 100 * evicted, 0.8, color=COLORS["band"])
+            lost = bool(each.not_finite)
+            kept = 0.0 if lost else each.evicted.share
+            label = "not finite" if lost else percent(kept)
+            bar = axes.barh(row, 100 * kept, 0.42, color=COLORS["c2"])
+            beside = 100 * max(kept, evicted) + 1.5, row
+            text = axes.text(*beside, label, va="center", weight="bold", color=COLORS["c2"])
+            chart.series(name, *band)
+            chart.series(name, *bar, text)
+            tip = f"{each.panel.state}, {positions}\n{each.evicted.tokens} of {each.tokens}"
+            tip += f" tokens evicted ({percent(evicted)})\nthey keep {label} of the influence"
+            chart.mark(axes, (0, row - 0.5), tip, stop=(100, row + 0.5), series=name)
         if len(shown) > 1:
             axes.set_title(positions.replace("_", " "), fontsize=12.5, pad=6)
         if at + columns >= len(shown):
             axes.set_xlabel("share of influence and of tokens")
     return chart
-
-
-def _bars(chart: Chart, axes: Axes, caches: Sequence[TextSummary]) -> None:
-    axes.set_xlim(0, 100)
-    axes.set_ylim(len(caches) - 0.5, -0.5)
-    axes.set_xticks([0, 25, 50, 75, 100], ["0%", "25%", "50%", "75%", "100%"])
-    axes.set_yticks(range(len(caches)), [each.panel.state for each in caches])
-    axes.tick_params(axis="y", length=0)
-    for at, each in enumerate(caches):
-        name, evicted = series(each.panel), each.evicted.tokens / each.tokens
-        band = axes.barh(at, 100 * evicted, 0.8, color=COLORS["band"])
-        chart.series(name, *band)
-        lost = bool(each.not_finite)
-        kept = 0.0 if lost else each.evicted.share
-        bar = axes.barh(at, 100 * kept, 0.42, color=COLORS["c2"])
-        label = "not finite" if lost else percent(kept)
-        beside = max(100 * kept, 100 * evicted) + 1.5
-        text = axes.text(beside, at, label, va="center", weight="bold", color=COLORS["c2"])
-        chart.series(name, *bar, text)
-        tip = f"{each.panel.state}, {each.panel.positions}\n{each.evicted.tokens} of {each.tokens}"
-        tip += f" tokens evicted ({percent(evicted)})\nthey keep {label} of the influence"
-        chart.mark(axes, (0, at - 0.5), tip, stop=(100, at + 0.5), series=name)
 
 
 @charted
@@ -114,38 +108,31 @@ def distance_chart(look: Look, positions: str, family: str, *, width: float = 35
         for panel, rows in look.distances.items()
         if (panel.positions, panel.family) == (positions, family)
     }
-    points = {panel: [_point(row) for row in rows] for panel, rows in mine.items()}
+    points = {
+        panel: [
+            Point(row.length, row.distance if math.isfinite(row.distance) else None, not row.equal)
+            for row in rows
+        ]
+        for panel, rows in mine.items()
+    }
     every = [point for curve in points.values() for point in curve]
     scale = LogScale.spanning(every)
     scale.apply(axes)
     length_axis(axes, {point.length for point in every})
     for panel, curve in points.items():
-        _curve(chart, axes, scale, look, panel, curve)
+        name, color = series(panel), COLORS[policy_color(panel.policy)]
+        scale.curve(chart, axes, curve, name, color=color, ls=look.dashes(panel), lw=1.8)
+        for point in curve:
+            value = "not finite" if point.distance is None else number(point.distance)
+            text = f"{panel.state}, n = {point.length}\n" + (value if point.resolved else "equal")
+            chart.mark(axes, (point.length, scale.place(point)), text, series=name, radius=6)
         must = mine[panel][-1].equal_from
         if must is not None:
-            line = axes.axvline(
-                must, color=COLORS[policy_color(panel.policy)], linewidth=1, linestyle=":"
-            )
-            chart.series(series(panel), line)
+            line = axes.axvline(must, color=color, linewidth=1, linestyle=":")
+            chart.series(name, line)
     axes.set_xlabel("n (log scale)")
     up(axes, "L2 distance (log scale)")
     return chart
-
-
-def _point(row: DistanceRow) -> Point:
-    gap = row.distance if math.isfinite(row.distance) else None
-    return Point(row.length, gap, not row.equal)
-
-
-def _curve(
-    chart: Chart, axes: Axes, scale: LogScale, look: Look, panel: Panel, curve: Sequence[Point]
-) -> None:
-    name, style = series(panel), {"ls": look.dashes(panel), "lw": 1.8}
-    scale.curve(chart, axes, curve, name, color=COLORS[policy_color(panel.policy)], **style)
-    for point in curve:
-        value = "not finite" if point.distance is None else number(point.distance)
-        text = f"{panel.state}, n = {point.length}\n" + (value if point.resolved else "equal")
-        chart.mark(axes, (point.length, scale.place(point)), text, series=name, radius=6)
 
 
 @charted
@@ -160,7 +147,13 @@ def tokens_chart(look: Look, panel: Panel) -> Chart:
     low = math.floor(math.log10(known.min())) if len(known) else -1
     floor = 10.0 ** (low - 0.25 * max(1, -low))
     place = lambda values: np.where(values > 0, values, np.where(np.isnan(values), np.nan, floor))
-    _share_axis(axes, low, floor, len(tokens))
+    # At most five labels; the lowest place is a strip for shares of zero.
+    decades = range(0, low - 1, -max(1, -low) // 4)
+    label = lambda e: f"{100 * 10.0**e:g}%" if e > -5 else f"{power_of(10, e + 2)}%"
+    axes.set(yscale="log", ylim=(floor / 10 ** (0.15 * max(1, -low)), 1.6))
+    axes.set_xlim(-0.7, len(tokens) - 0.3)
+    set_ticks(axes.yaxis, {floor: "none", **{10.0**e: label(e) for e in decades}})
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     axes.plot(place(rollout), color=COLORS["c3"], linewidth=1.1)
     cached = np.array([token.row.cached_layers > 0 for token in tokens])
     at, size = np.arange(len(tokens)), 5 if len(tokens) <= 100 else 3
@@ -171,30 +164,14 @@ def tokens_chart(look: Look, panel: Panel) -> Chart:
     if len(look.tokens) <= TOUCHED:
         for token, value in zip(tokens, place(share).tolist(), strict=True):
             if not math.isnan(value):
-                chart.mark(axes, (token.row.position, value), _values(token), radius=6)
+                row, share_text = token.row, percent(token.share)
+                lines = [f"{visible(row.token_text)}, position {row.position}"]
+                lines += [f"{share_text} of the influence"]
+                lines += [f"layers that cache it: {row.cached_layers}"]
+                lines += [] if row.reaches else ["no path"]
+                chart.mark(axes, (row.position, value), "\n".join(lines), radius=6)
     axes.set_xlabel("position in the text")
     return chart
-
-
-def _values(token: Token) -> str:
-    row = token.row
-    lines = [f"{visible(row.token_text)}, position {row.position}"]
-    lines += [
-        f"{percent(token.share)} of the influence",
-        f"layers that cache it: {row.cached_layers}",
-    ]
-    return "\n".join([*lines, *([] if row.reaches else ["no path"])])
-
-
-def _share_axis(axes: Axes, low: int, floor: float, count: int) -> None:
-    step = -(-max(1, -low) // 4)
-    decades = range(0, low - 1, -step)
-    axes.set_yscale("log")
-    axes.set_ylim(floor / 10 ** (0.15 * max(1, -low)), 1.6)
-    axes.set_xlim(-0.7, count - 0.3)
-    name = lambda e: f"{100 * 10.0**e:g}%" if e > -5 else f"{power_of(10, e + 2)}%"
-    set_ticks(axes.yaxis, {floor: "none", **{10.0**e: name(e) for e in decades}})
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
 
 
 def figures_of(look: Look) -> dict[str, Callable[[], Chart]]:

@@ -27,7 +27,6 @@ from glassesjax.studies.bounded.records import DistanceRow, TokenRow
 from glassesjax.studies.bounded.rows import (
     Cell,
     Pruned,
-    Runs,
     collapse_rows,
     influence_rows,
     lay_out,
@@ -36,7 +35,7 @@ from glassesjax.studies.bounded.settings import BoundedSettings
 from glassesjax.tasks.sequences import BOS, run_family
 from glassesjax.tasks.text import DEFAULT_TEXT, read_text
 from glassesjax.theory.blocks import repaired_rollout
-from glassesjax.trace.influence import Influence, estimated_influence, exact_influence
+from glassesjax.trace.influence import estimated_influence, exact_influence
 from glassesjax.trace.rollout import Rollout, block_stack, check_bounded, rollout
 from glassesjax.trace.sizes import check_derivatives, check_probes
 
@@ -55,20 +54,33 @@ def cells(
       BadInput: A prompt is longer than the context, a policy cannot work with so few slots, or no
         bound is known for the model.
     """
-    config, resolved = model.config, []
+    config, tokenizer, resolved = model.config, model.tokenizer, []
     dtype = {"f32": jnp.float32, "f64": jnp.float64}[settings.format]
-    if "influence" in settings.kinds and settings.method == "exact":
+    exact, itemsize = settings.method == "exact", jnp.dtype(dtype).itemsize
+    if "influence" in settings.kinds and exact:
         check_bounded(config)
-    itemsize = jnp.dtype(dtype).itemsize
-    if "influence" in settings.kinds and settings.method == "estimated":
+    if "influence" in settings.kinds and not exact:
         check_probes(config, settings.probes, itemsize)
     runs = {
         name: lay_out(name, settings.lengths, settings.seed, model) for name in settings.families
     }
-    texts = {"": _tokens(settings, model)} if "influence" in settings.kinds else {}
-    for tokens in texts.values():
-        check_derivatives(config, len(tokens), itemsize, spectral=settings.method == "exact")
     longest = {name: run.trunk for name, run in runs.items()}
+    texts: dict[str, tuple[int, ...]] = {}
+    if "influence" in settings.kinds:
+        limit = reading_limit(settings.max_tokens, config)
+        if isinstance(tokenizer, SymbolTokenizer):
+            check_unread(settings.text, settings.model)
+            digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
+            tokens = tokenizer.encode_symbols((BOS, *(settings.prompt or digits)))[:limit]
+        else:
+            # A stream, so that a long text is tokenized only up to the limit.
+            text = settings.prompt or read_text(settings.text or DEFAULT_TEXT)
+            tokens = tuple(itertools.islice(tokenizer.stream(text), limit))
+        if not tokens:
+            expected = "Expected a text of one token or more"
+            raise BadInput(f"{expected}, got an empty one: choose another.")
+        check_derivatives(config, len(tokens), itemsize, spectral=exact)
+        texts[""] = tokens  # of no family
     for kind in settings.kinds:
         of_kind = longest if kind == "collapse" else texts
         for family, tokens in of_kind.items():
@@ -79,20 +91,8 @@ def cells(
                 resolved.append(
                     Cell(kind, positions, rule, slots, family, tokens, runs.get(family))
                 )
+    # Several budgets may come to the same number of slots.
     return list({cell.key: cell for cell in resolved}.values())
-
-
-def _tokens(settings: BoundedSettings, model: ModelHeader | LanguageModel) -> tuple[int, ...]:
-    limit, tokenizer = reading_limit(settings.max_tokens, model.config), model.tokenizer
-    if isinstance(tokenizer, SymbolTokenizer):
-        check_unread(settings.text, settings.model)
-        digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
-        return tokenizer.encode_symbols((BOS, *(settings.prompt or digits)))[:limit]
-    text = settings.prompt or read_text(settings.text or DEFAULT_TEXT)
-    tokens = tuple(itertools.islice(tokenizer.stream(text), limit))
-    if not tokens:
-        raise BadInput("Expected a text of one token or more, got an empty one: choose another.")
-    return tokens
 
 
 def measure(
@@ -116,45 +116,35 @@ def measure(
     """
     wanted = [cell for cell in cells(settings, positions, model) if not done(cell.last_key)]
     for cell in wanted:
+        rows: list[DistanceRow | TokenRow] = []
         with jax.enable_x64(settings.format == "f64"):
             decoder = model.decoder.at(RoundingPlan.of_dtype(DTYPES[settings.format]))
-            over = _collapse if cell.kind == "collapse" else _influence
-            rows = list(over(settings, cell, decoder, model))
+            tokens = jnp.asarray(cell.tokens, jnp.int32)
+            reading = read(unroll(decoder), tokens, cell.policy, slots=cell.slots, chunk=CHUNK)
+            if cell.runs is not None:
+                sides = cell.runs.tried, cell.runs.after
+                tried, after = (jnp.asarray(side, jnp.int32) for side in sides)
+                dense = jax.device_get(probe(decoder, tokens, tried, after, reading.evicted_at))
+                rows += collapse_rows(cell, decoder.config, reading, dense)
+            else:
+                # (groups, seq) of each layer -> (layers, seq, groups)
+                until = last_seen(reading.evicted_at)
+                if settings.method == "exact":
+                    influence = exact_influence(
+                        decoder, tokens, layers=(0,), spectral=(0,), until=until
+                    )
+                    bound = _repaired(decoder, tokens, until)
+                else:
+                    key, probes = draws.root_key(settings.seed), settings.probes
+                    influence = estimated_influence(
+                        decoder, tokens, key=key, probes=probes, until=until
+                    )
+                    bound = None  # it is on the operator norm, which is not estimated
+                paths = _rollout(decoder, tokens, until)
+                pruned = Pruned(*jax.device_get((influence, paths, bound)))
+                text = [model.tokenizer.token_text(token) for token in cell.tokens]
+                rows += influence_rows(cell, reading, pruned, text)
         yield cell.name, rows
-
-
-def _collapse(
-    settings: BoundedSettings, cell: Cell, decoder: Decoder, model: LanguageModel
-) -> Iterator[DistanceRow]:
-    runs: Runs = cell.runs  # pyrefly: ignore[bad-assignment]  (a collapse cell has runs)
-    tokens = jnp.asarray(runs.trunk, jnp.int32)
-    reading = read(unroll(decoder), tokens, cell.policy, slots=cell.slots, chunk=CHUNK)
-    tried, after = (jnp.asarray(side, jnp.int32) for side in (runs.tried, runs.after))
-    line, tails = probe(decoder, tokens, tried, after, reading.evicted_at)
-    yield from collapse_rows(cell, decoder.config, reading, jax.device_get((line, tails)))
-
-
-def _influence(
-    settings: BoundedSettings, cell: Cell, decoder: Decoder, model: LanguageModel
-) -> Iterator[TokenRow]:
-    tokens = jnp.asarray(cell.tokens, jnp.int32)
-    reading = read(unroll(decoder), tokens, cell.policy, slots=cell.slots, chunk=CHUNK)
-    until = last_seen(reading.evicted_at)
-    influence = _norms(settings, decoder, tokens, until)
-    paths = _rollout(decoder, tokens, until)
-    bound = _repaired(decoder, tokens, until) if settings.method == "exact" else None
-    pruned = Pruned(*jax.device_get((influence, paths, bound)))
-    text = [model.tokenizer.token_text(token) for token in cell.tokens]
-    yield from influence_rows(cell, reading, pruned, text)
-
-
-def _norms(
-    settings: BoundedSettings, decoder: Decoder, tokens: jax.Array, until: jax.Array
-) -> Influence:
-    if settings.method == "exact":
-        return exact_influence(decoder, tokens, layers=(0,), spectral=(0,), until=until)
-    key = draws.root_key(settings.seed)
-    return estimated_influence(decoder, tokens, key=key, probes=settings.probes, until=until)
 
 
 @jax.jit

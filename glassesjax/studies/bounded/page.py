@@ -9,7 +9,7 @@ from glassesjax.report.render import Plot, answer, page
 from glassesjax.runs.run import Run
 from glassesjax.studies.bounded.charts import Look, series
 from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
-from glassesjax.studies.bounded.summary import BoundedSummary
+from glassesjax.studies.bounded.summary import BoundedSummary, TextSummary
 from glassesjax.tasks.sequences import FAMILIES
 
 LAYERS = ("", "to ¼", "to ½", "to ¾", "to all")
@@ -38,6 +38,15 @@ def bounded_page(
     sizes = f"layers: {known.num_layers}, width {known.model_dim}"
     names = [each.replace("_", " ") for each in look.positions]
     positions = f"{len(names)} positional encodings" if len(names) > 1 else f"positions {names[0]}"
+    # A cache under an encoding, with its text and its runs by family.
+    records: dict[tuple[str, str], dict[str, Any]] = {}
+    for each in (*summary.texts, *summary.runs):
+        at = each.panel.positions, each.panel.state
+        record = records.setdefault(at, {"panel": each.panel, "text": None, "runs": {}})
+        if isinstance(each, TextSummary):
+            record["text"] = each
+        else:
+            record["runs"][each.panel.family] = each
     return page(
         "glassesjax.studies.bounded",
         run=run,
@@ -45,7 +54,9 @@ def bounded_page(
         model=model,
         facts=[known.weights or model, sizes, positions, known.dtype, method],
         figures=figures,
-        families={name: _title(name) for name in look.families},
+        families={
+            name: FAMILIES[name].title if name in FAMILIES else name for name in look.families
+        },
         several=len(look.positions) > 1,
         encodings=[(name, name.replace("_", " ")) for name in look.positions],
         caches=[(series(p), state, policy_color(p.policy)) for state, p in look.states.items()],
@@ -54,32 +65,13 @@ def bounded_page(
             (f"distance-{positions}-{family}", positions, family)
             for positions, family in dict.fromkeys((p.positions, p.family) for p in look.distances)
         ],
-        table=_table(summary),
+        table=list(records.values()),
         layers=[
             (at, label)
             for at, label in enumerate(LAYERS)
             if label and any(text.by_layers[at].tokens for text in summary.texts)
         ],
     )
-
-
-def _title(family: str) -> str:
-    return FAMILIES[family].title if family in FAMILIES else family
-
-
-def _table(summary: BoundedSummary) -> list[dict[str, Any]]:
-    """A cache under an encoding, with its text and its runs by family."""
-    records: dict[tuple[str, str], dict[str, Any]] = {}
-    for kind, every in (("text", summary.texts), ("runs", summary.runs)):
-        for each in every:
-            at = (each.panel.positions, each.panel.state)
-            new = {"panel": each.panel, "text": None, "runs": {}}
-            record = records.setdefault(at, new)
-            if kind == "text":
-                record["text"] = each
-            else:
-                record["runs"][each.panel.family] = each
-    return list(records.values())
 
 
 def values(summary: BoundedSummary) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The rows of a bounded run grouped in panels, one for each line of a figure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -52,14 +52,11 @@ def token_panels(rows: Iterable[DistanceRow | TokenRow]) -> Mapping[Panel, list[
         if isinstance(row, TokenRow):
             panel = Panel(row.positions, row.policy, row.slots, "")
             chosen.setdefault(panel, []).append(row)
-    return {
-        panel: _tokens(sorted(mine, key=lambda row: row.position)) for panel, mine in chosen.items()
-    }
-
-
-def _tokens(rows: Sequence[TokenRow]) -> list[Token]:
-    """Rows of one text with their shares of squares, which the first versions did not write."""
-    written = [row.vectors.squared_share for row in rows if row.vectors]
-    if len(written) < len(rows):
-        written = squared_shares(np.array([row.frobenius for row in rows])).tolist()
-    return list(map(Token, rows, written))
+    panels = {}
+    for panel, mine in chosen.items():
+        ordered = sorted(mine, key=lambda row: row.position)
+        shares = [row.vectors.squared_share for row in ordered if row.vectors]
+        if len(shares) < len(ordered):  # the first versions did not write them
+            shares = squared_shares(np.array([row.frobenius for row in ordered])).tolist()
+        panels[panel] = list(map(Token, ordered, shares))
+    return panels

@@ -157,14 +157,19 @@ def collapse_rows(
       dense: Representations out of the dense pass: of the text, and of the tries.
     """
     runs: Runs = cell.runs  # pyrefly: ignore[bad-assignment]
-    every = np.concatenate(dense)
+    every = np.concatenate(
+        dense
+    )  # (seq, model_dim), (tries, model_dim) -> (seq + tries, model_dim)
     storage = F64 if every.dtype == np.float64 else F32
+    # (lengths, model_dim) each
     first, second = (every[list(side)] for side in zip(*runs.pairs, strict=True))
     gaps = distance(jnp.asarray(first), jnp.asarray(second), storage)
     noise = distance(reading.y, jnp.asarray(dense[0]), storage)
     predicted = _predicted(cell, config)
     finite = [bool(np.isfinite(pair).all()) for pair in zip(first, second, strict=True)]
     for index, length in enumerate(runs.lengths):
+        row = runs.pairs[index][0]  # of the shorter prompt: in the trunk, or behind it a try
+        before = row if row < len(runs.trunk) else runs.after[row - len(runs.trunk)]
         for norm in NORMS:
             gap = float(np.asarray(getattr(gaps, norm))[index])
             resolution = RESOLUTION * float(np.max(np.asarray(getattr(noise, norm))))
@@ -179,13 +184,8 @@ def collapse_rows(
                 finite=finite[index],
                 same_bits=bool(np.array_equal(first[index], second[index])),
                 equal_from=predicted,
-                prompt_tokens=_tokens_of(runs, index),
+                prompt_tokens=before + 1,
             )
-
-
-def _tokens_of(runs: Runs, index: int) -> int:
-    row = runs.pairs[index][0]
-    return row + 1 if row < len(runs.trunk) else runs.after[row - len(runs.trunk)] + 1
 
 
 def _predicted(cell: Cell, config: DecoderConfig) -> int | None:
@@ -196,15 +196,20 @@ def _predicted(cell: Cell, config: DecoderConfig) -> int | None:
     nowhere = isinstance(positions, NoPositions)
     relative = nowhere or isinstance(positions, Rotary | Alibi)
     in_logits = relative or (isinstance(positions, Sinusoidal) and positions.where == "query_key")
+    # The run alone: equal values have one mean, however attention weighs them.
     if runs.lead == runs.tail == 0:
         return 1 if in_logits else None
     window = rule.bounded and rule.name == "window" and not rule.sinks
+    # A token after the run sees no more copies than there are slots.
     if runs.lead == 0:
         fits = rule.bounded and (nowhere or (window and relative))
         return counted_up_to(cell.slots) if fits else None
+    # Only a window is certain to evict a token before the run. The logits may depend on positions
+    # where the run ends the prompt, on distances where a token is after it; with sinks on neither.
     fits = window and (relative if runs.tail else in_logits)
     if not fits and not (nowhere and rule.bounded and rule.name == "window"):
         return None
+    # Sinks beyond the tokens before the run belong to the run.
     inside = max(rule.sinks - runs.lead, 0)
     sinks, layers = rule.sinks, config.num_layers
     return equal_from(layers, cell.slots, sinks=sinks, inside=inside, tail=runs.tail)
@@ -223,16 +228,22 @@ def influence_rows(
 ) -> Iterator[TokenRow]:
     """Influence of each token, and where it was still cached when the last query came."""
     influence = pruned.influence
+    # (1, seq) -> (seq,): at the embedding alone
     norms, along, sizes = (
         np.asarray(x, np.float64)[0]
         for x in (influence.frobenius, influence.along, influence.input_norm)
     )
     shares = [squared_shares(each) for each in (norms, along, norms * sizes)]
     last = len(cell.tokens) - 1
-    # By the group of heads that keeps it longest.
+    # By the group of heads that keeps it longest: (groups, seq) a layer -> (layers, seq)
     until = np.stack([steps.max(axis=0) for steps in reading.evicted_at])
+    # (layers, seq, seq) -> (layers+1, seq) -> (seq,) at the embedding
     left = np.asarray(paths_left(retained_pairs(jnp.asarray(until))))[0]
     at = lambda each, position: None if each is None else float(each[0][position])
+    bounds: list[float | None] = [None] * len(cell.tokens)
+    if pruned.bound is not None:  # in logarithms, since its gain may overflow
+        logs = [math.log(x) if x > 0 else -math.inf for x in map(float, pruned.bound.profile[0])]
+        bounds = [(log + float(pruned.bound.log_gain)) / math.log(10) for log in logs]
     for position, token in enumerate(cell.tokens):
         plain, lengthwise, scaled = (float(each[position]) for each in shares)
         yield TokenRow(
@@ -253,15 +264,9 @@ def influence_rows(
                 squared_share_scaled=scaled,
             ),
             rollout=float(pruned.rollout.profile[0][position]),
-            log10_repaired=None if pruned.bound is None else _log10(pruned.bound, position),
+            log10_repaired=bounds[position],
             cached_layers=int(np.sum(until[:, position] >= last)),
             last_cached=int(min(until[:, position].max(), last)),
             reaches=bool(left[position]),
             prompt_tokens=last + 1,
         )
-
-
-def _log10(bound: Rollout, position: int) -> float:
-    share = float(bound.profile[0][position])
-    logarithm = math.log(share) if share > 0 else -math.inf
-    return (logarithm + float(bound.log_gain)) / math.log(10)

@@ -72,9 +72,6 @@ class BoundedSettings:
                 (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
             )
         )
-        self._check_toy()
-
-    def _check_toy(self) -> None:
         if self.positions and not is_toy(self.model):
             expected = "Expected --positions with the toy only"
             raise BadInput(f"{expected}, got {self.model}, which has its own: leave them out.")

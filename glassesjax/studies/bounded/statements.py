@@ -45,7 +45,17 @@ def coarsest(rows: Sequence[DistanceRow], constants: BoundedConstants) -> float:
 
 def statement_violations(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> Iterator[Violation]:
     """Violations of statements that must hold."""
-    yield from dict.fromkeys(_coarse(run))
+    # Rows that are not finite are reported elsewhere; here they would count as coarse.
+    rows = [row for row in run.rows if isinstance(row, DistanceRow) and row.finite]
+    # In other norms a resolution has no scale: it need only be finite.
+    limits = {RELATIVE: coarsest(rows, run.constants)} if rows else {}
+    coarse: dict[Violation, None] = {}  # each once, in the order of the rows
+    for row in rows:
+        limit = limits.get(row.norm, math.inf)
+        if not (math.isfinite(row.resolution) and row.resolution <= limit):
+            panel = Panel(row.positions, row.policy, row.slots, row.family)
+            coarse[Violation(panel, "coarse", norm=row.norm)] = None
+    yield from coarse
     for panel, mine in distance_panels(run.rows).items():
         for row in mine:
             must = row.finite and row.equal_from is not None and row.length >= row.equal_from
@@ -53,26 +63,9 @@ def statement_violations(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> 
                 yield Violation(panel, "unequal", row.length)
     for panel, tokens in token_panels(run.rows).items():
         for row, _ in tokens:
-            if _exceeds(row):
+            # Missing where norms are estimated; a norm of zero exceeds no bound.
+            norm, log10_bound = row.spectral, row.log10_repaired
+            if norm and log10_bound is not None and math.log10(norm) - log10_bound > SLACK:
                 yield Violation(panel, "exceeded")
             if not row.reaches and row.frobenius > 0:
                 yield Violation(panel, "without_path")
-
-
-def _exceeds(row: TokenRow) -> bool:
-    if not row.spectral or row.log10_repaired is None:
-        return False
-    return math.log10(row.spectral) - row.log10_repaired > SLACK
-
-
-def _coarse(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> Iterator[Violation]:
-    # Rows that are not finite are reported elsewhere; here they would count as coarse.
-    rows = [row for row in run.rows if isinstance(row, DistanceRow) and row.finite]
-    if not rows:
-        return
-    limits = {RELATIVE: coarsest(rows, run.constants)}
-    for row in rows:
-        limit = limits.get(row.norm, math.inf)
-        if not (math.isfinite(row.resolution) and row.resolution <= limit):
-            panel = Panel(row.positions, row.policy, row.slots, row.family)
-            yield Violation(panel, "coarse", norm=row.norm)

@@ -121,7 +121,18 @@ class BoundedSummary:
 def summarize(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> BoundedSummary:
     """Computes the summary of a run."""
     layers = run.constants.num_layers
-    runs = [_runs(panel, mine) for panel, mine in distance_panels(run.rows).items()]
+    runs = [
+        RunsSummary(
+            panel=panel,
+            lengths=len(rows),
+            not_finite=sum(not row.finite for row in rows),
+            equal_from=first_equal(rows),
+            must_from=rows[-1].equal_from,
+            last=rows[-1].length,
+            distance=rows[-1].distance,
+        )
+        for panel, rows in distance_panels(run.rows).items()
+    ]
     known = [each for each in runs if not each.not_finite]
     texts = [_text(panel, mine, layers) for panel, mine in token_panels(run.rows).items()]
     evicting = [each for each in texts if each.evicted.tokens and not each.not_finite]
@@ -142,18 +153,6 @@ def summarize(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> BoundedSumm
         tokens=sum(each.tokens for each in evicting),
         without_path=sum(each.without_path for each in evicting),
         violations=list(statement_violations(run)),
-    )
-
-
-def _runs(panel: Panel, rows: Sequence[DistanceRow]) -> RunsSummary:
-    return RunsSummary(
-        panel=panel,
-        lengths=len(rows),
-        not_finite=sum(not row.finite for row in rows),
-        equal_from=first_equal(rows),
-        must_from=rows[-1].equal_from,
-        last=rows[-1].length,
-        distance=rows[-1].distance,
     )
 
 

@@ -94,8 +94,15 @@ def distance_chart(look: Look, *, narrow: bool = False) -> Chart:
         up(axes, f"{label} (log scale)")
     else:
         axes.set_ylabel(f"{label} of n and n + 1 (log scale)", labelpad=4)
-        errors_named = [End(y, f"error of {f}", f"error-{f}", "soft") for f, y in errors.items()]
-        names_at_ends(chart, axes, [*_family_ends(look, positions), *errors_named], gap=14.0)
+        ends = []
+        for panel in look.shown(positions):
+            family, point = panel.panel.family, panel.signal[-1]
+            if point.drawable and point.distance:  # it has a place on the axis
+                name = FAMILIES[family].label if family in FAMILIES else family
+                token = look.colors[family]
+                ends.append(End(point.distance, name, family, token, family in look.strong))
+        ends += [End(y, f"error of {f}", f"error-{f}", "soft") for f, y in errors.items()]
+        names_at_ends(chart, axes, ends, gap=14.0)
     chart.cursor(axes, look.curves.lengths)
     return chart
 
@@ -145,7 +152,9 @@ def family_chart(look: Look, positions: str, family: str) -> Chart:
     axes = chart.panel(52, 22, 288, 174)
     scale = LogScale.spanning([*signal, *own, *noise])
     scale.apply(axes)
-    _fill(chart, axes, scale, noise)
+    lengths, places = [p.length for p in noise], [scale.place(p) for p in noise]
+    band = axes.fill_between(lengths, scale.bounds[0], places, color=COLORS["band"], linewidth=0)
+    chart.series("error", band, axes.plot(lengths, places, color=COLORS["c6"], lw=1, ls="--"))
     color = COLORS[look.colors[family]]
     scale.curve(chart, axes, own, "own", color=COLORS["c6"], lw=1, marker=3.5)
     scale.curve(chart, axes, signal, "signal", color=color, lw=2.4, zorder=3)
@@ -234,20 +243,15 @@ def _distances(
         )  # fmt: skip
         for point in panel.signal:
             if marks or point.drawable:
-                text = _values(look, positions, family, point)
-                radius = 8 if marks else 6
-                chart.mark(
-                    axes, (point.length, scale.place(point)), text, series=family, radius=radius
-                )
-
-
-def _values(look: Look, positions: str, family: str, point: Point) -> str:
-    lines = [f"{family_name(family)}, n = {point.length}", f"distance {_distance(point)}"]
-    for format in look.curves.formats:
-        error = look.error(positions, family, format).get(point.length)
-        if error and point.drawable and point.distance:
-            lines.append(f"{number(point.distance / error)} times the error of {format}")
-    return "\n".join(lines)
+                title = f"{family_name(family)}, n = {point.length}"
+                lines = [title, f"distance {_distance(point)}"]
+                for format in look.curves.formats:
+                    error = look.error(positions, family, format).get(point.length)
+                    if error and point.drawable and point.distance:
+                        times = number(point.distance / error)
+                        lines.append(f"{times} times the error of {format}")
+                place, radius = (point.length, scale.place(point)), 8 if marks else 6
+                chart.mark(axes, place, "\n".join(lines), series=family, radius=radius)
 
 
 def _distance(point: Point | None) -> str:
@@ -272,23 +276,6 @@ def _errors(chart: Chart, axes: Axes, look: Look, positions: str) -> dict[str, f
             chart.series(name, axes.fill_between(lengths, low, high, **look_))
             begins[format] = low[-1]
     return begins
-
-
-def _fill(chart: Chart, axes: Axes, scale: LogScale, noise: Sequence[Point]) -> None:
-    lengths, places = [p.length for p in noise], [scale.place(p) for p in noise]
-    band = axes.fill_between(lengths, scale.bounds[0], places, color=COLORS["band"], linewidth=0)
-    chart.series("error", band, axes.plot(lengths, places, color=COLORS["c6"], lw=1, ls="--"))
-
-
-def _family_ends(look: Look, positions: str) -> list[End]:
-    """Names of the families whose last difference has a place on the axis."""
-    ends = []
-    for panel in look.shown(positions):
-        family, point = panel.panel.family, panel.signal[-1]
-        if point.drawable and point.distance:
-            token, strong = look.colors[family], family in look.strong
-            ends.append(End(point.distance, _label(family), family, token, strong))
-    return ends
 
 
 def _length_ticks(axes: Axes, lengths: Sequence[int], *, few: bool = False) -> None:

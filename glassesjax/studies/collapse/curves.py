@@ -38,9 +38,15 @@ class Curves:
         self.lengths = tuple(sorted({row.length for row in run.rows}))
         self._rows: dict[tuple[Panel, str, str], list[CollapseRow]] = {}
         for row in sorted(run.rows, key=lambda row: row.length):
-            self._rows.setdefault(_place(row), []).append(row)
+            panel = Panel(row.positions, row.family, row.format)
+            own = row.curve == "signal" and row.mode != "reference"
+            place = panel, "own" if own else row.curve, row.norm
+            self._rows.setdefault(place, []).append(row)
         panels = {panel for panel, curve, _ in self._rows if curve == "signal"}
-        self._panels = sorted(panels, key=self._order)
+        # In the order of the run, by encoding, then by family, then by format.
+        known = self.positions, self.families, self.formats
+        order = lambda panel: [names.index(name) for names, name in zip(known, panel, strict=True)]
+        self._panels = sorted(panels, key=order)
 
     def __call__(
         self, panel: Panel, curve: CurveName, norm: str = "relative_l1"
@@ -50,7 +56,7 @@ class Curves:
 
     def panels(self, *, positions: str = "", family: str = "", format: str = "") -> list[Panel]:
         """All measured panels with the names given, in the order of the run."""
-        wanted = Panel(positions, family, format)
+        wanted = Panel(positions, family, format)  # an empty name fits all
         fits = lambda panel: all(want in ("", has) for want, has in zip(wanted, panel, strict=True))
         return list(filter(fits, self._panels))
 
@@ -66,10 +72,13 @@ class Curves:
     def points(self, panel: Panel, curve: CurveName, norm: str = "relative_l1") -> list[Point]:
         """A curve's distances in a norm; a float64 signal has a flag whether it is resolved."""
         known = curve != "signal"
-        return [
-            Point(row.length, finite(row.distance), known or _resolved(row))
-            for row in self(panel, curve, norm)
-        ]
+        points = []
+        for row in self(panel, curve, norm):
+            gap = row.distance
+            # Zero and NaN count as resolved: they have no place on a logarithmic axis in any case.
+            resolved = known or math.isnan(gap) or gap == 0 or gap > row.resolution
+            points.append(Point(row.length, finite(gap), resolved))
+        return points
 
     def noise(self, panel: Panel, norm: str = "relative_l1") -> list[Point]:
         """The error of the format's own arithmetic in the difference of the two prompts."""
@@ -80,22 +89,6 @@ class Curves:
         """The decay of the resolved wide signal with length."""
         kept = [point for point in self.points(panel, "signal") if point.drawable]
         return fit_decay([p.length for p in kept], [p.distance or 0.0 for p in kept])
-
-    def _order(self, panel: Panel) -> tuple[int, ...]:
-        known = (self.positions, self.families, self.formats)
-        return tuple(names.index(name) for names, name in zip(known, panel, strict=True))
-
-
-def _place(row: CollapseRow) -> tuple[Panel, str, str]:
-    own = row.curve == "signal" and row.mode != "reference"
-    panel = Panel(row.positions, row.family, row.format)
-    return panel, "own" if own else row.curve, row.norm
-
-
-def _resolved(row: CollapseRow) -> bool:
-    """Whether a distance exceeds float64's rounding error; True for exact zero and for NaN."""
-    gap = row.distance
-    return math.isnan(gap) or gap == 0 or gap > row.resolution
 
 
 def finite(value: float) -> float | None:

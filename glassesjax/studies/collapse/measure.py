@@ -8,7 +8,6 @@ in reference precision. *Rounded* is the distance of the two representations of 
 weights in reference precision after both are stored in the format.
 """
 
-import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, NoReturn, cast
 
@@ -93,10 +92,25 @@ def measure(
     Raises:
       BadInput: A prompt does not fit the model.
     """
+
+    def complete(cell: Cell) -> bool:
+        number = known_format(cell.format)
+        curves = [("signal", "reference"), ("rounded", "reference")]
+        if _own_plan(number) is not None:
+            curves += [("signal", own_mode(number)), ("noise_floor", own_mode(number))]
+        # A cell that lacks a row is measured whole.
+        return all(
+            done({**cell._asdict(), "curve": curve, "mode": mode, "norm": norm, "length": length})
+            for curve, mode in curves
+            for norm in NORMS
+            for length in settings.lengths
+        )
+
+    # Format by format: rounded weights are in memory for one at a time.
     wanted = [
         Cell(positions, name, family) for name in settings.formats for family in settings.families
     ]
-    wanted = [cell for cell in wanted if not all(map(done, _expected(settings, cell)))]
+    wanted = [cell for cell in wanted if not complete(cell)]
     passes = _Passes(model, lay_out(settings, model))
     for cell in wanted:
         # Wide means float64, for which JAX needs 64-bit types: on for our own arithmetic, and the
@@ -124,7 +138,12 @@ class _Passes:
     def __call__(self, plan: RoundingPlan, family: str) -> tuple[Array, Array]:
         """The shorter and the longer prompts' representations, one row for each length."""
         if (plan, family) not in self._states:
-            self._states[plan, family] = self._run(plan, family)
+            shorter, longer = self.pairs[family].shorter, self.pairs[family].longer
+            prompts = [*shorter, *longer]
+            y = last_representations(self._decoder(plan), prompts, size=self._size)
+            y = y.astype(jnp.float64)  # exact; all distances are taken in float64
+            # (2 * lengths, model_dim) -> (lengths, model_dim) twice
+            self._states[plan, family] = y[: len(shorter)], y[len(shorter) :]
         return self._states[plan, family]
 
     def unembedding(self, plan: RoundingPlan) -> Array:
@@ -133,19 +152,10 @@ class _Passes:
 
     def finite(self, family: str) -> list[bool]:
         """At which lengths the unrounded pass gives finite representations, and logits."""
+        # (lengths, model_dim) -> (lengths,), shorter and longer prompts
         first, second = (jnp.isfinite(y).all(axis=-1) for y in self(UNROUNDED, family))
-        return jax.device_get(first & second & self._unembeds).tolist()
-
-    @functools.cached_property
-    def _unembeds(self) -> Array:
-        return jnp.isfinite(self._model.unembedding).all()
-
-    def _run(self, plan: RoundingPlan, family: str) -> tuple[Array, Array]:
-        pair = self.pairs[family]
-        prompts = [*pair.shorter, *pair.longer]
-        y = last_representations(self._decoder(plan), prompts, size=self._size)
-        y = y.astype(jnp.float64)  # exact; all distances are taken in float64
-        return y[: len(pair.shorter)], y[len(pair.shorter) :]
+        unembeds = jnp.isfinite(self._model.unembedding).all()
+        return jax.device_get(first & second & unembeds).tolist()
 
     def _decoder(self, plan: RoundingPlan) -> Decoder:
         """The decoder under a plan.
@@ -180,16 +190,12 @@ def own_mode(number: FloatFormat) -> Literal["native", "simulated"]:
     return "native" if number in NATIVE else "simulated"
 
 
-def _stored_plan(number: FloatFormat) -> RoundingPlan:
-    """Wide arithmetic on weights as the format stores them; our weights are float32 already."""
-    if number.contains(F32):
-        return UNROUNDED
-    return RoundingPlan(weights=number, mode=own_mode(number), carrier=F64)
-
-
 def _curves(cell: Cell, passes: _Passes) -> list[Curve]:
     number = known_format(cell.format)
-    stored, own_plan = _stored_plan(number), _own_plan(number)
+    own_plan, stored = _own_plan(number), UNROUNDED
+    if not number.contains(F32):  # as which our weights are stored already
+        stored = RoundingPlan(weights=number, mode=own_mode(number), carrier=F64)
+    # Each is the shorter and the longer prompts' (lengths, model_dim).
     master, wide = passes(UNROUNDED, cell.family), passes(stored, cell.family)
     single, _ = passes(SINGLE, cell.family)
     finest = wide_resolution(master[0], single, wide[0], number)
@@ -203,6 +209,7 @@ def _curves(cell: Cell, passes: _Passes) -> list[Curve]:
         return curves
     native, mode = passes(own_plan, cell.family), own_mode(number)
     noise = paired_noise(*wide, *native, number)
+    # Of two that float64 cannot tell apart there is no difference to detect.
     differs = distance(*wide, number).l2 > finest["l2"]
     errors = {norm: getattr(noise, norm) for norm in NORMS}
     unembedding = passes.unembedding(own_plan)
@@ -211,16 +218,3 @@ def _curves(cell: Cell, passes: _Passes) -> list[Curve]:
         Curve("signal", mode, own_plan, *native, errors, unembedding, noise, differs),
         Curve("noise_floor", mode, own_plan, wide[0], native[0], finest, None),
     ]
-
-
-def _expected(settings: CollapseSettings, cell: Cell) -> Iterator[Row]:
-    """The key fields of all rows of a cell."""
-    number = known_format(cell.format)
-    curves = [("signal", "reference"), ("rounded", "reference")]
-    if _own_plan(number) is not None:
-        curves += [("signal", own_mode(number)), ("noise_floor", own_mode(number))]
-    for curve, mode in curves:
-        for norm in NORMS:
-            for length in settings.lengths:
-                names = {"curve": curve, "mode": mode, "norm": norm, "length": length}
-                yield cell._asdict() | names

@@ -1,6 +1,6 @@
 """What the collapse page shows, by the names of its template."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from glassesjax.report.models import model_name
@@ -11,9 +11,8 @@ from glassesjax.studies.collapse import words
 from glassesjax.studies.collapse.charts import Look, family_name
 from glassesjax.studies.collapse.fits import has_exponent, is_flat
 from glassesjax.studies.collapse.records import CollapseRow
-from glassesjax.studies.collapse.summary import CollapseSummary, PanelSummary
+from glassesjax.studies.collapse.summary import CollapseSummary
 from glassesjax.tasks.sequences import FAMILIES
-from glassesjax.trace.decay import DecayFit
 
 
 def headline(summary: CollapseSummary) -> str:
@@ -35,12 +34,20 @@ def collapse_page(
     curves, known = look.curves, run.constants
     own = [each.format for each in summary.formats if each.differing]
     model = model_name(known.model)
+    names, first, last = curves.positions, curves.lengths[0], curves.lengths[-1]
+    title = f"{len(names)} positional encodings"
+    if len(names) == 1:
+        title = words.POSITIONS.get(names[0], (names[0], ""))[0]
+    count = f"{len(curves.lengths)} lengths"
+    span = f"n = {first} to {last}, {count}" if first < last else f"n = {last}"
+    sizes = f"prompt families: {len(curves.families)}", span, " ".join(curves.formats)
+    mode = lambda name: next(each.mode for each in summary.select(format=name) if each.mode)
     return page(
         "glassesjax.studies.collapse",
         run=run,
         summary=summary,
         model=model,
-        facts=_facts(look, known, model),
+        facts=[known.weights or model, title, *sizes],
         figure=figures["distance"],
         lengths=curves.lengths,
         formats=own,
@@ -55,26 +62,8 @@ def collapse_page(
         panels=_panels(look, figures),
         families=[(name, FAMILIES[name].meaning) for name in curves.families if name in FAMILIES],
         positions=[words.POSITIONS[name] for name in curves.positions if name in words.POSITIONS],
-        modes=[{"format": name, "mode": _mode(summary, name)} for name in own],
+        modes=[{"format": name, "mode": mode(name)} for name in own],
     )
-
-
-def _facts(look: Look, known: ModelConstants, model: str) -> list[str]:
-    curves = look.curves
-    names = curves.positions
-    title = f"{len(names)} positional encodings"
-    if len(names) == 1:
-        title = words.POSITIONS.get(names[0], (names[0], ""))[0]
-    first, last = curves.lengths[0], curves.lengths[-1]
-    span = (
-        f"n = {first} to {last}, {len(curves.lengths)} lengths" if first < last else f"n = {last}"
-    )
-    families = f"prompt families: {len(curves.families)}"
-    return [known.weights or model, title, families, span, " ".join(curves.formats)]
-
-
-def _mode(summary: CollapseSummary, format: str) -> str:
-    return next(each.mode for each in summary.select(format=format) if each.mode)
 
 
 def values(look: Look) -> list[dict[str, Any]]:
@@ -123,36 +112,30 @@ def _table(look: Look) -> list[dict[str, Any]]:
     rows = []
     for positions in look.curves.positions:
         for one in reversed(look.shown(positions)):
-            family = one.panel.family
-            formats = look.summary.select(positions=positions, family=family)
+            family, fit = one.panel.family, one.fit
+            # Why no exponent is read off; only a fit that spans a decade has a tail to judge.
+            if one.unfinite:
+                why = "not finite"
+            elif not one.resolved:
+                why = "equal"
+            elif not fit.spans_decade:
+                why = "under a decade"
+            elif fit.law == "exponential":
+                why = "exponential"
+            else:
+                why = "no trend" if is_flat(fit) else "not settled"
+            panels = look.summary.select(positions=positions, family=family)
+            known = {each.panel.format: each for each in panels}
             rows.append(
                 {
                     "signal": one,
                     "meaning": FAMILIES[family].meaning if family in FAMILIES else "",
-                    "fit": one.fit if has_exponent(one.fit) and not is_flat(one.fit) else None,
-                    "no_fit": _no_fit(one, one.fit),
-                    "formats": _in_order(formats, look.curves.formats),
+                    "fit": fit if has_exponent(fit) and not is_flat(fit) else None,
+                    "no_fit": why,
+                    "formats": [known[name] for name in look.curves.formats if name in known],
                 }
             )
     return rows
-
-
-def _in_order(panels: Sequence[PanelSummary], formats: Sequence[str]) -> list[PanelSummary]:
-    known = {each.panel.format: each for each in panels}
-    return [known[name] for name in formats if name in known]
-
-
-def _no_fit(panel: PanelSummary, fit: DecayFit) -> str:
-    """Why no exponent is read off, in a word or two."""
-    if panel.unfinite:
-        return "not finite"
-    if not panel.resolved:
-        return "equal"
-    if not fit.spans_decade:
-        return "under a decade"
-    if fit.law == "exponential":
-        return "exponential"
-    return "no trend" if is_flat(fit) else "not settled"
 
 
 def _panels(look: Look, figures: Mapping[str, Plot]) -> list[dict[str, Any]]:
@@ -163,7 +146,7 @@ def _panels(look: Look, figures: Mapping[str, Plot]) -> list[dict[str, Any]]:
             "families": [
                 (family, figures[f"{positions}-{family}"])
                 for family in look.colors
-                if f"{positions}-{family}" in figures
+                if f"{positions}-{family}" in figures  # not all are measured under each encoding
             ],
         }
         for positions in look.curves.positions

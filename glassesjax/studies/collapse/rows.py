@@ -85,16 +85,9 @@ def curve_rows(
       model: Whose tokens and unembedding.
       finite: For each length, whether the unrounded pass gave finite numbers.
     """
-    heads = _heads(cell, lengths, pairs, finite)
-    for curve in curves:
-        yield from _rows(curve, float_format(cell.format), model, heads)
-
-
-def _heads(
-    cell: Cell, lengths: Sequence[int], pairs: Pairs, finite: Sequence[bool]
-) -> list[dict[str, Any]]:
-    """Fields shared by all rows of one length."""
-    return [
+    number = float_format(cell.format)
+    # What all rows of one length share.
+    heads = [
         {
             **cell._asdict(),
             "length": length,
@@ -106,6 +99,8 @@ def _heads(
         }
         for length, shorter, longer, repeats, fine in zip(lengths, *pairs, finite, strict=True)
     ]
+    for curve in curves:
+        yield from _rows(curve, number, model, heads)
 
 
 def _rows(
@@ -114,12 +109,17 @@ def _rows(
     """One row for each norm and length of a curve."""
     apart = jax.device_get(_distance(curve.first, curve.second, number))
     finest = jax.device_get(dict(curve.resolution))
-    answers, detections = _answers(curve, model, len(heads)), _detections(curve, len(heads))
-    steps = _steps(curve, number, len(heads))
+    beside = _beside(curve, model, len(heads))
+    steps: list[int | None] = [None] * len(heads)
+    if curve.curve == "rounded":  # numbers of the format, so that whole steps lie between them
+        # (lengths, model_dim) -> (lengths,)
+        largest = jax.device_get(ulp_distance(curve.first, curve.second, number)).max(axis=-1)
+        overflow = np.iinfo(largest.dtype).max  # what a NaN's distance is
+        steps = [None if most == overflow else int(most) for most in largest]
     for norm in NORMS:
         for index, head in enumerate(heads):
-            # The certificate is a statement in the L2 norm, so it is in that distance's row.
-            answer, certificate = answers[index] if norm == "l2" else (None, None)
+            # These are statements in the L2 norm, so they are in that distance's row.
+            answer, certificate, detection = beside[index] if norm == "l2" else (None, None, None)
             yield CollapseRow(
                 **head,
                 mode=curve.mode,
@@ -133,9 +133,42 @@ def _rows(
                 rounding="none" if curve.plan == UNROUNDED else curve.plan.name,
                 answer=answer,
                 certificate=certificate,
-                detection=detections[index] if norm == "l2" else None,
+                detection=detection,
                 ulp_distance=steps[index] if norm == "ulp" else None,
             )
+
+
+def _beside(
+    curve: Curve, model: LanguageModel, count: int
+) -> list[tuple[Answer | None, Certificate | None, Detection | None]]:
+    """Of each length what a row has beside its distance; None for what does not apply."""
+    answers: list[Answer | None] = [None] * count
+    certificates: list[Certificate | None] = [None] * count
+    detections: list[Detection | None] = [None] * count
+    if curve.unembedding is not None:
+        unembedding = curve.unembedding.astype(curve.first.dtype)  # exact
+        margins = jax.device_get(margin_certificates(curve.first, curve.second, unembedding))
+        for at, (token, margin) in enumerate(zip(margins.token, margins.margin, strict=True)):
+            if not np.isnan(margin):  # of NaN logits none is largest
+                text = model.tokenizer.token_text(int(token))
+                answers[at] = Answer(token=int(token), token_text=text, margin=float(margin))
+        # A statement in reference precision, and not on a format's own arithmetic.
+        if curve.mode == "reference":
+            certificates = [
+                Certificate(margin_used=float(share), certified=bool(yes))
+                for share, yes in zip(margins.worst_ratio, margins.certified, strict=True)
+            ]
+    if curve.noise is not None:
+        noise, differs = jax.device_get((curve.noise, curve.differs))
+        for at in np.flatnonzero(differs):
+            detections[at] = Detection(
+                cosine=float(noise.cosine[at]),
+                chance=float(noise.chance[at]),
+                projection=float(noise.projection[at]),
+                projection_noise=float(noise.projection_noise[at]),
+                detectable=bool(noise.detectable[at]) if np.isfinite(noise.l2[at]) else None,
+            )
+    return list(zip(answers, certificates, detections, strict=True))
 
 
 def wide_resolution(
@@ -162,77 +195,19 @@ def wide_resolution(
     share = 8 * F64.unit_roundoff / F32.unit_roundoff
     noise = by_norm(_distance(wide, single, number))
     finest = {norm: jnp.full(d.shape, share * jnp.max(d)) for norm, d in noise.items()}
-    ulp = _ulp_noise(wide, single, read, share * jnp.max(noise["linf"]), number)
-    return finest | {"ulp": jnp.full_like(finest["ulp"], ulp)}
-
-
-def _ulp_noise(
-    wide: Array, single: Array, read: Array, error: Array, number: FloatFormat
-) -> Float[Array, ""]:
-    """An error of a coordinate in units of the spacing, where that is finest."""
+    # In ulp it is the error of a coordinate in units of the spacing, where that is finest.
     # A coordinate that no arithmetic moves, as one that is zero by construction, has no error.
-    error = jnp.where(jnp.all(same_numbers(wide, single), axis=0), 0, error)
+    still = jnp.all(same_numbers(wide, single), axis=0)  # (lengths, model_dim) -> (model_dim,)
+    error = jnp.where(still, 0, share * jnp.max(noise["linf"]))
     # The spacing is finest where a coordinate happens to be near zero, in whichever run that is.
-    exponent = jnp.min(number.ulp_exponent(read), axis=0)
+    exponent = jnp.min(number.ulp_exponent(read), axis=0)  # (lengths, model_dim) -> (model_dim,)
     # Values so small are noise, and yet ``ulps_apart`` bounds the distance of any two of them.
     most = jnp.asarray(2.0 ** (number.mantissa_bits + 2), error.dtype)
     largest = jnp.max(jnp.minimum(times_power(error, -exponent), most))
-    return jnp.where(jnp.all(jnp.isfinite(read)), largest, jnp.nan)
+    ulp = jnp.where(jnp.all(jnp.isfinite(read)), largest, jnp.nan)
+    return finest | {"ulp": jnp.full_like(finest["ulp"], ulp)}
 
 
 def by_norm(distances: Distance) -> dict[str, Array]:
     """The distances without the count of equal coordinates."""
     return {norm: getattr(distances, norm) for norm in NORMS}
-
-
-def _steps(curve: Curve, number: FloatFormat, count: int) -> list[int | None]:
-    """Largest distance in ulps of the format of two stored representations."""
-    if curve.curve != "rounded":
-        return [None] * count
-    steps = jax.device_get(ulp_distance(curve.first, curve.second, number))
-    overflow = np.iinfo(steps.dtype).max  # what a NaN's distance is
-    largest = steps.max(axis=-1)
-    return [None if most == overflow else int(most) for most in largest]
-
-
-def _detections(curve: Curve, count: int) -> list[Detection | None]:
-    """Whether a format's own arithmetic still carries each difference; none where there is none."""
-    if curve.noise is None:
-        return [None] * count
-    noise, differs = jax.device_get((curve.noise, curve.differs))
-    return [
-        Detection(
-            cosine=float(noise.cosine[at]),
-            chance=float(noise.chance[at]),
-            projection=float(noise.projection[at]),
-            projection_noise=float(noise.projection_noise[at]),
-            detectable=bool(noise.detectable[at]) if np.isfinite(noise.l2[at]) else None,
-        )
-        if differs[at]
-        else None
-        for at in range(count)
-    ]
-
-
-def _answers(
-    curve: Curve, model: LanguageModel, count: int
-) -> list[tuple[Answer | None, Certificate | None]]:
-    """The greedy token of each shorter prompt, and whether the longer one must share it."""
-    if curve.unembedding is None:
-        return [(None, None)] * count
-    unembedding = curve.unembedding.astype(curve.first.dtype)  # exact
-    margins = jax.device_get(margin_certificates(curve.first, curve.second, unembedding))
-    answers = [
-        Answer(token=int(t), token_text=model.tokenizer.token_text(int(t)), margin=float(m))
-        if not np.isnan(m)
-        else None  # of NaN logits none is largest
-        for t, m in zip(margins.token, margins.margin, strict=True)
-    ]
-    # The certificate is computed in reference precision: it is no word on a format's arithmetic.
-    certificates = [
-        Certificate(margin_used=float(share), certified=bool(yes))
-        if curve.mode == "reference"
-        else None
-        for share, yes in zip(margins.worst_ratio, margins.certified, strict=True)
-    ]
-    return list(zip(answers, certificates, strict=True))

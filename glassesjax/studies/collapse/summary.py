@@ -225,7 +225,17 @@ def summarize(run: Run[CollapseRow, ModelConstants]) -> CollapseSummary:
     """
     curves = Curves(run)
     panels = [_panel(curves, panel) for panel in curves.panels()]
-    several = curves.positions if len(curves.positions) > 1 else ()
+    by_encoding = {
+        name: [each for each in panels if each.panel.positions == name]
+        for name in (curves.positions if len(curves.positions) > 1 else ())
+    }
+    formats = _formats(panels)
+    roundoff = {each.panel.format: each.unit_roundoff for each in panels}
+    worst = max(
+        (each for each in formats if each.differing),
+        key=lambda each: (each.num_undetectable, roundoff[each.format]),  # of several the coarsest
+        default=None,
+    )
     return CollapseSummary(
         passes=passes(row.finite for row in run.rows),
         extent=Extent(
@@ -238,29 +248,19 @@ def summarize(run: Run[CollapseRow, ModelConstants]) -> CollapseSummary:
         ),
         panels=panels,
         reference=_reference(finest(panels)),
-        formats=_formats(panels),
+        formats=formats,
         encodings=[
-            _encoding(name, [each for each in panels if each.panel.positions == name])
-            for name in several
+            EncodingSummary(
+                positions=name, reference=_reference(finest(mine)), formats=_formats(mine)
+            )
+            for name, mine in by_encoding.items()
         ],
         finest_format=min(panels, key=lambda each: each.unit_roundoff).panel.format,
-        worst_format=_worst(panels),
+        worst_format=worst.format if worst else None,
         smallest_distance=min(
             (p.distance for each in panels for p in each.resolved if p.distance), default=None
         ),
     )
-
-
-def _worst(panels: Sequence[PanelSummary]) -> str | None:
-    roundoff = {each.panel.format: each.unit_roundoff for each in panels}
-    known = [each for each in _formats(panels) if each.differing]
-    order = lambda each: (each.num_undetectable, roundoff[each.format])
-    return max(known, key=order).format if known else None
-
-
-def _encoding(name: str, panels: list[PanelSummary]) -> EncodingSummary:
-    whole = _reference(finest(panels))
-    return EncodingSummary(positions=name, reference=whole, formats=_formats(panels))
 
 
 def finest(panels: Sequence[PanelSummary]) -> list[PanelSummary]:
@@ -289,6 +289,10 @@ def _panel(curves: Curves, panel: Panel) -> PanelSummary:
         (row.length, row.certificate is not None and row.certificate.certified) for row in answers
     ]
     answer = answers[-1].answer if answers else None
+    # Positive, so that the last over the first is a number.
+    resolved = [point.distance for point in signal if point.drawable and point.distance]
+    # Where a coordinate is not finite there is no count.
+    last = rounded[-1] if rounded and finite(rounded[-1].distance) is not None else None
     return PanelSummary(
         panel=panel,
         mode=curves.mode(panel),
@@ -302,15 +306,15 @@ def _panel(curves: Curves, panel: Panel) -> PanelSummary:
         noise_at_last=noise[-1].distance if noise else None,
         times_error_at_last=times_error(signal[-1], noise[-1]) if signal and noise else None,
         detection=detection,
-        undetectable_from=holds_from([(n, said is False) for n, said in detection]),
-        equal=_equal(rounded[-1]) if rounded else None,
+        undetectable_from=holds_from([(n, seen is False) for n, seen in detection]),
+        equal=last.equal_coordinates if last else None,
         model_dim=curves.constants.model_dim,
         ulp=curves.points(panel, "signal", "ulp"),
         token=answer.token_text if answer else None,
         margin=finite(answer.margin) if answer else None,
         certified_from=holds_from(certified),
         fit=curves.fit(panel),
-        ratio=_ratio([point for point in signal if point.drawable]),
+        ratio=resolved[-1] / resolved[0] if len(resolved) > 1 else None,
     )
 
 
@@ -327,17 +331,6 @@ def times_error(distance: Point, error: Point) -> float | None:
     if not distance.drawable or not distance.distance or not error.distance:
         return None
     return distance.distance / error.distance
-
-
-def _ratio(resolved: Sequence[Point]) -> float | None:
-    if len(resolved) < 2:
-        return None
-    first, last = resolved[0].distance, resolved[-1].distance
-    return last / first if first and last else None
-
-
-def _equal(row: CollapseRow) -> int | None:
-    return None if finite(row.distance) is None else row.equal_coordinates
 
 
 def _reference(panels: Sequence[PanelSummary]) -> ReferenceSummary:
@@ -363,23 +356,26 @@ def _reference(panels: Sequence[PanelSummary]) -> ReferenceSummary:
 
 
 def _formats(panels: Sequence[PanelSummary]) -> list[FormatSummary]:
-    names = dict.fromkeys(each.panel.format for each in panels)
-    return [_format(name, [e for e in panels if e.panel.format == name]) for name in names]
-
-
-def _format(name: str, panels: Sequence[PanelSummary]) -> FormatSummary:
-    differing = [each for each in panels if each.detectable is not None]
-    lost = [each for each in differing if each.undetectable_from is not None]
-    equal = sorted((each.equal, each.model_dim) for each in panels if each.equal is not None)
-    return FormatSummary(
-        format=name,
-        runs=len(panels),
-        differing=len(differing),
-        undetectable=[e.panel for e in sorted(lost, key=lambda each: each.undetectable_from or 0)],
-        num_undetectable=len(lost),
-        num_detectable=len(differing) - len(lost),
-        equal_least=equal[0][0] if equal else None,
-        equal_most=equal[-1][0] if equal else None,
-        equal_median=statistics.median(count / width for count, width in equal) if equal else None,
-        not_finite=len(panels) - len(equal),
-    )
+    formats = []
+    for name in dict.fromkeys(each.panel.format for each in panels):
+        mine = [each for each in panels if each.panel.format == name]
+        differing = [each for each in mine if each.detectable is not None]
+        lost = [each for each in differing if each.undetectable_from is not None]
+        lost = sorted(lost, key=lambda each: each.undetectable_from or 0)
+        equal = sorted((each.equal, each.model_dim) for each in mine if each.equal is not None)
+        shares = [count / width for count, width in equal]
+        formats.append(
+            FormatSummary(
+                format=name,
+                runs=len(mine),
+                differing=len(differing),
+                undetectable=[each.panel for each in lost],
+                num_undetectable=len(lost),
+                num_detectable=len(differing) - len(lost),
+                equal_least=equal[0][0] if equal else None,
+                equal_most=equal[-1][0] if equal else None,
+                equal_median=statistics.median(shares) if equal else None,
+                not_finite=len(mine) - len(equal),
+            )
+        )
+    return formats

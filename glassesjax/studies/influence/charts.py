@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator
 
 from glassesjax.report.chart import COLORS, Chart, Number, charted
@@ -101,7 +100,16 @@ def influence_chart(profiles: Profiles, *, narrow: bool = False, linear: bool = 
         style = f"stroke:var(--{color});stroke-width:{size}"
         chart.drawn(axes, style, low=scale.low, shape="dots", part=part)
     if most and np.ptp(shares) > 0:
-        chart.series("still", _label(axes, profiles.tokens[int(most[0][0])], most[0], length))
+        (at, place), text = most[0], visible(profiles.tokens[int(most[0][0])])
+        left = at < length / 2
+        # Its position where matplotlib's font has no letter for it.
+        known = text and all(ord(c) < 0x250 or c in VISIBLE.values() for c in text)
+        label = axes.annotate(
+            text[:14] if known else f"position {at:.0f}", (at, place), (10 if left else -10, 0),
+            textcoords="offset points", ha="left" if left else "right", va="center",
+            weight="bold", color=COLORS["c2"], parse_math=False,
+        )  # fmt: skip
+        chart.series("still", label)
     starts = _starts(length, TOUCHED if length <= TOUCHED else TOUCHED // 2).tolist()
     low, high = axes.get_ylim()
     for start, stop in itertools.pairwise([*starts, length]):
@@ -109,17 +117,6 @@ def influence_chart(profiles: Profiles, *, narrow: bool = False, linear: bool = 
         chart.mark(axes, text=f"{start} {stop}", row=str(start), **places)
     up(axes, "share of the influence" + ("" if linear else " (log scale)"))
     return chart
-
-
-def _label(axes: Axes, token: str, dot: tuple[float, float], length: int) -> Annotation:
-    """A token beside its dot, or its position where matplotlib's font has no letter for it."""
-    text, left = visible(token), dot[0] < length / 2
-    known = text and all(ord(c) < 0x250 or c in VISIBLE.values() for c in text)
-    return axes.annotate(
-        text[:14] if known else f"position {dot[0]:.0f}", dot, (10 if left else -10, 0),
-        textcoords="offset points", ha="left" if left else "right", va="center", weight="bold",
-        color=COLORS["c2"], parse_math=False,
-    )  # fmt: skip
 
 
 def _dots(shares: np.ndarray, scale: _Shares) -> tuple[Dots, Dots]:
@@ -135,7 +132,7 @@ def _dots(shares: np.ndarray, scale: _Shares) -> tuple[Dots, Dots]:
 
 def _draw(axes: Axes, dots: Dots, color: str, size: Number) -> list[Line2D]:
     """Dots as one path of short round strokes, which takes a quarter of the text of markers."""
-    xs, ys = np.array(dots).reshape(-1, 2).T
+    xs, ys = np.array(dots).reshape(-1, 2).T  # (dots, 2) -> (dots,) twice; of none as well
     return axes.plot(*_strokes(xs, ys, ys), color=COLORS[color], linewidth=size)
 
 
@@ -179,7 +176,7 @@ def share_chart(profiles: Profiles, kind: Kind, measure: Measure) -> Chart:
 
 def _strokes(xs: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Separate upright strokes as one line; one without a height is a dot."""
-    gap = np.full(len(xs), math.nan)
+    gap = np.full(len(xs), math.nan)  # a line breaks at NaN
     return np.stack([xs, xs + 1e-3, gap], 1).ravel(), np.stack([low, high, gap], 1).ravel()
 
 

@@ -6,6 +6,7 @@ printed bound of Theorem 5.1 (which presumes constant weights) and its repair (w
 Several passages are measured, since results on one text may be specific to it.
 """
 
+import functools
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,7 @@ from glassesjax.model.opening import (
     open_one,
     reading_limit,
 )
-from glassesjax.model.tokenizer import ByteLevelTokenizer, SymbolTokenizer
+from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.precision import RoundingPlan
 from glassesjax.runs.constants import DTYPES
 from glassesjax.studies.influence.records import InfluenceRow
@@ -34,7 +35,7 @@ from glassesjax.studies.influence.settings import InfluenceSettings
 from glassesjax.tasks.sequences import BOS, POINTER, run_family
 from glassesjax.tasks.text import DEFAULT_TEXT, read_text
 from glassesjax.theory.blocks import repaired_rollout
-from glassesjax.trace.influence import Influence, estimated_influence, exact_influence
+from glassesjax.trace.influence import estimated_influence, exact_influence
 from glassesjax.trace.rollout import (
     BlockStack,
     Rollout,
@@ -84,6 +85,7 @@ def open_subject(settings: InfluenceSettings) -> Subject:
 
 
 def _passages(settings: InfluenceSettings, model: ModelHeader) -> Iterator[Passage]:
+    """The prompt, drawn digits, or passages spread evenly over each text."""
     limit, tokenizer = reading_limit(settings.max_tokens, model.config), model.tokenizer
     if isinstance(tokenizer, SymbolTokenizer):
         check_unread(settings.text, settings.model)
@@ -91,45 +93,37 @@ def _passages(settings: InfluenceSettings, model: ModelHeader) -> Iterator[Passa
             symbols = (BOS, *settings.prompt)
             yield Passage("prompt", 0, tokenizer.encode_symbols(symbols)[:limit])
             return
+        # Before the digits are drawn: they may be more than the memory has room for.
         what = f"{settings.passages} --passages of {limit} tokens"
         check_memory(POINTER * limit * settings.passages, what, "use fewer")
         digits = run_family("doubled_digits").pair(limit * settings.passages, settings.seed)[0]
         for at in range(0, len(digits), limit):
-            symbols = (BOS, *digits[at : at + limit])
+            symbols = (BOS, *digits[at : at + limit])  # BOS takes the place of the last digit
             yield Passage("digits", at, tokenizer.encode_symbols(symbols)[:limit])
         return
+
+    def passage(name: str, text: str, start: int = 0, stop: int | None = None) -> Passage:
+        # A stream, so that a long text is tokenized only up to the limit.
+        tokens = itertools.islice(tokenizer.stream(text[start:stop]), limit)
+        return Passage(name, start, tuple(tokens))
+
     if settings.prompt:
-        yield _cut(tokenizer, "prompt", settings.prompt, slice(0, None), limit)
+        yield passage("prompt", settings.prompt)
         return
+    count = settings.passages
     for name in settings.text or (DEFAULT_TEXT,):
-        yield from _of_text(tokenizer, name, read_text(name), settings.passages, limit)
-
-
-def _of_text(
-    tokenizer: ByteLevelTokenizer, name: str, text: str, count: int, limit: int
-) -> list[Passage]:
-    """Passages at the beginning of all of ``count + 1`` equal parts but the first."""
-    if count > len(text):  # and a token has a letter or more
-        return [_cut(tokenizer, name, text, slice(0, None), limit)]
-    edges = [len(text) * part // (count + 1) for part in range(1, count + 2)]
-    parts = itertools.pairwise(edges)
-    spread = [slice(_begin(text, start, stop), stop) for start, stop in parts]
-    passages = [_cut(tokenizer, name, text, part, limit) for part in spread]
-    if count > 1 and all(len(passage.tokens) == limit for passage in passages):
-        return passages
-    return [_cut(tokenizer, name, text, slice(0, None), limit)]
-
-
-def _begin(text: str, start: int, stop: int) -> int:
-    """The first beginning of a paragraph, a line or a word from ``start`` on that is near."""
-    near = text[start : min(stop, start + REACH)]
-    matches = (re.search(pattern, near) for pattern in BREAKS)
-    return next((start + match.end() for match in matches if match), start)
-
-
-def _cut(tokenizer: ByteLevelTokenizer, name: str, text: str, part: slice, limit: int) -> Passage:
-    tokens = tuple(itertools.islice(tokenizer.stream(text[part]), limit))
-    return Passage(name, part.start, tokens)
+        text, spread = read_text(name), []
+        if 1 < count <= len(text):  # a token has a letter or more
+            # One at the beginning of each of ``count + 1`` equal parts but the first.
+            edges = [len(text) * part // (count + 1) for part in range(1, count + 2)]
+            for start, stop in itertools.pairwise(edges):
+                near = text[start : min(stop, start + REACH)]
+                matches = (re.search(pattern, near) for pattern in BREAKS)
+                begin = next((start + match.end() for match in matches if match), start)
+                spread.append(passage(name, text, begin, stop))
+        # All of one length, or the start of the text alone.
+        whole = spread and all(len(each.tokens) == limit for each in spread)
+        yield from spread if whole else [passage(name, text)]
 
 
 def measure(
@@ -151,9 +145,10 @@ def measure(
       What was done and its rows. First the bounds, which have none of their own, then for each
       passage each kind of attention with one row for each layer and token.
     """
-    layers = subject.model.decoder.config.num_layers
+    layers, spectral = subject.model.decoder.config.num_layers, settings.spectral_layers
 
     def wanted(passage: Passage, kind: str) -> bool:
+        # The last token after the last layer closes a kind.
         last = {"layer": layers, "position": len(passage.tokens) - 1, "attention": kind}
         return not done({"text": passage.text, "offset": passage.offset, **last})
 
@@ -161,27 +156,35 @@ def measure(
     left = {passage: kinds for passage, kinds in left.items() if kinds}
     if not left:
         return
-    with jax.enable_x64(settings.format == "f64"):
+    # 64-bit types around each computation alone: the caller's setting is back at each yield.
+    wide = settings.format == "f64"
+    with jax.enable_x64(wide):
         decoder = subject.model.decoder.at(RoundingPlan.of_dtype(DTYPES[settings.format]))
         bounds = _bounds(decoder, tuple(left))
+        derive = functools.partial(exact_influence, spectral=spectral)
+        if settings.method == "estimated":
+            # One key, so that all kinds and passages have the same probes.
+            key = draws.root_key(settings.seed)
+            derive = functools.partial(estimated_influence, key=key, probes=settings.probes)
     # A step of its own: it takes as long as a kind of attention, or longer.
     kinds = [kind for kind in settings.attention if any(kind in some for some in left.values())]
     yield f"bounds for {' and '.join(kinds)} attention", []
     for passage, kinds in left.items():
         tokens = jnp.asarray(passage.tokens)
-        with jax.enable_x64(settings.format == "f64"):
-            last_finite = _last_is_finite(decoder, tokens)
+        with jax.enable_x64(wide):
+            finite = bool(np.isfinite(np.asarray(_last(decoder, tokens))).all())
         for kind in kinds:
-            with jax.enable_x64(settings.format == "f64"):
-                influence = _influence(settings, decoder, tokens, kind == "frozen")
-            beside = bounds[passage], settings.spectral_layers
+            with jax.enable_x64(wide):
+                influence = derive(decoder, tokens, freeze_attention=kind == "frozen")
+                influence = jax.device_get(influence)
             rows = influence_rows(
                 subject.model,
                 passage,
                 influence,
-                *beside,
+                bounds[passage],
+                spectral,
                 attention=kind,
-                last_finite=last_finite,
+                last_finite=finite,
             )
             place = f", {passage.text} from {passage.offset}" if len(subject.passages) > 1 else ""
             yield f"{kind} attention{place}", list(rows)
@@ -192,12 +195,19 @@ def _bounds(decoder: Decoder, passages: Sequence[Passage]) -> dict[Passage, Boun
     by_passage: dict[Passage, Bounds] = {}
     for length in dict.fromkeys(len(passage.tokens) for passage in passages):
         alike = [passage for passage in passages if len(passage.tokens) == length]
-        tokens = jnp.asarray([passage.tokens for passage in alike])
+        tokens = jnp.asarray([passage.tokens for passage in alike])  # (passages, seq)
         # Four programs, one after the other: in one, whose loops may run at once, a processor of
         # two cores has hung.
         stacks = _stacks(decoder, tokens)
-        rolled = jax.device_get((_rolled(decoder, tokens), _printed(stacks), _repaired(stacks)))
+        rolled = jax.device_get(
+            (
+                _each(rollout, (decoder,), tokens),
+                _each(printed_rollout, (), stacks),
+                _each(repaired_rollout, (), stacks),
+            )
+        )
         for index, passage in enumerate(alike):
+            # (passages, ...) -> (...)
             plain, printed, repaired = jax.tree.map(lambda x, i=index: x[i], rolled)
             by_passage[passage] = Bounds(
                 pi=np.asarray(plain.profile, np.float64),
@@ -210,42 +220,18 @@ def _bounds(decoder: Decoder, passages: Sequence[Passage]) -> dict[Passage, Boun
 
 @jax.jit
 def _stacks(decoder: Decoder, tokens: jax.Array) -> BlockStack:
+    # (passages, seq) -> (passages, ...); weights have no axis of passages.
     return jax.vmap(block_stack, (None, 0))(decoder, tokens)
 
 
-@jax.jit
-def _rolled(decoder: Decoder, tokens: jax.Array) -> Rollout:
-    return jax.lax.map(lambda one: rollout(decoder, one), tokens)
-
-
-@jax.jit
-def _printed(stacks: BlockStack) -> Rollout:
-    return jax.lax.map(printed_rollout, stacks)
-
-
-@jax.jit
-def _repaired(stacks: BlockStack) -> Rollout:
-    return jax.lax.map(repaired_rollout, stacks)
+@functools.partial(jax.jit, static_argnames="rolled")
+def _each(
+    rolled: Callable[..., Rollout], shared: tuple[Decoder, ...], passages: jax.Array | BlockStack
+) -> Rollout:
+    # (passages, ...) -> (passages, ...), one passage after the other.
+    return jax.lax.map(lambda passage: rolled(*shared, passage), passages)
 
 
 @jax.jit
 def _last(decoder: Decoder, tokens: jax.Array) -> jax.Array:
-    return decoder.represent(decoder.enter(tokens))[0][-1]
-
-
-def _last_is_finite(decoder: Decoder, tokens: jax.Array) -> bool:
-    return bool(np.isfinite(np.asarray(_last(decoder, tokens))).all())
-
-
-def _influence(
-    settings: InfluenceSettings, decoder: Decoder, tokens: jax.Array, frozen: bool
-) -> Influence:
-    if settings.method == "estimated":
-        key, probes = draws.root_key(settings.seed), settings.probes
-        return jax.device_get(
-            estimated_influence(decoder, tokens, key=key, probes=probes, freeze_attention=frozen)
-        )
-    layers = settings.spectral_layers
-    return jax.device_get(
-        exact_influence(decoder, tokens, spectral=layers, freeze_attention=frozen)
-    )
+    return decoder.represent(decoder.enter(tokens))[0][-1]  # (seq, model_dim) -> (model_dim,)

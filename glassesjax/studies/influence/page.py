@@ -1,15 +1,16 @@
 """What the influence page shows, by the names of its template."""
 
+import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from glassesjax.report.models import model_name
 from glassesjax.report.render import Plot, answer, page
 from glassesjax.runs.run import Run
 from glassesjax.studies.influence.charts import ATTENTION, faint_share, layers_shown
-from glassesjax.studies.influence.profiles import BOUNDS, MEASURES, Measure, Profiles
-from glassesjax.studies.influence.records import InfluenceConstants, InfluenceRow, Kind
+from glassesjax.studies.influence.profiles import BOUNDS, MEASURES, Profiles
+from glassesjax.studies.influence.records import InfluenceConstants, InfluenceRow
 from glassesjax.studies.influence.summary import InfluenceSummary
 
 WHOLE = 256  # tokens of the table; of more, the first and the last ones, since the data have all
@@ -42,33 +43,36 @@ def influence_page(
     first = summary.passages[0]
     shown = values(profiles)[: profiles.length]
     at = first.largest.position if first.largest else 0
+    method = f"{known.method}, {known.probes} probes" if known.probes else known.method
+    sizes = f"layers: {known.num_layers}, width {known.model_dim}"
+    counts = f"passages: {summary.num_passages}", f"tokens: {first.length}", method
+    # The strength of a token's ground: 0 where it has next to no influence, 1 where it has all.
+    low, colored = faint_share(profiles), []
+    for row in shown:
+        text, share = profiles.tokens[row["position"]], row["share"] or 0.0
+        depth = 1 - math.log(share) / math.log(low) if share > 0 else 0.0
+        plain = text[1:] if text[:1] == " " and len(text) > 1 else text
+        token = {"at": row["position"], "text": text, "plain": plain, "depth": max(0.0, depth)}
+        colored.append(token)
     return page(
         "glassesjax.studies.influence",
         run=run,
         summary=summary,
         known=known,
         model=model,
-        facts=_facts(summary, known, model),
+        facts=[known.weights or model, sizes, f"positions {known.positions}", *counts],
         figures=figures,
         first=first,
         kinds=ATTENTION,
         measures={name: MEASURES[name] for name in summary.measures},
         bounds=BOUNDS,
         layers=layers_shown(profiles),
-        low=faint_share(profiles),
-        text=[_colored(profiles, row) for row in shown],
+        low=low,
+        text=colored,
         chosen=shown[at],
         table=_table(profiles),
         cut=HALF if profiles.length > WHOLE else None,
     )
-
-
-def _facts(summary: InfluenceSummary, known: InfluenceConstants, model: str) -> list[str]:
-    count = f"passages: {summary.num_passages}"
-    tokens = f"tokens: {summary.passages[0].length}"
-    method = f"{known.method}, {known.probes} probes" if known.probes else known.method
-    sizes = f"layers: {known.num_layers}, width {known.model_dim}"
-    return [known.weights or model, sizes, f"positions {known.positions}", count, tokens, method]
 
 
 def values(profiles: Profiles) -> list[dict[str, Any]]:
@@ -97,39 +101,30 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _colored(profiles: Profiles, row: Mapping[str, Any]) -> dict[str, Any]:
-    """A token of the text with the strength of its ground, in percent."""
-    text, share = profiles.tokens[row["position"]], row["share"] or 0.0
-    depth = 1 - math.log(share) / math.log(faint_share(profiles)) if share > 0 else 0.0
-    plain = text[1:] if text[:1] == " " and len(text) > 1 else text
-    return {"at": row["position"], "text": text, "plain": plain, "depth": max(0.0, depth)}
-
-
 def _table(profiles: Profiles) -> list[dict[str, Any]]:
     """Each token at the embedding, for each kind of attention; of very many the ends."""
-    every = range(profiles.length)
+    every, lines = range(profiles.length), []
     kept = every if profiles.length <= WHOLE else [*every[:HALF], *every[-HALF:]]
-    return [_line(profiles, kind, at) for kind in profiles.kinds for at in kept]
-
-
-def _line(profiles: Profiles, kind: Kind, position: int) -> dict[str, Any]:
-    number: Callable[[str], float] = lambda name: float(profiles(kind, name)[0, position])
     optional = "standard_error", "along", "along_standard_error", "input_norm", "spectral"
-    measured: dict[str, Any] = {name: number(name) for name in ("frobenius", "at_least", "at_most")}
-    measured |= {name: _known(number(name)) for name in optional}
-    share: Callable[[Measure], float] = lambda name: float(profiles.shares(kind, name)[0, position])
-    return measured | {
-        "kind": kind,
-        "position": position,
-        "text": profiles.tokens[position],
-        "shares": [share(name) for name in profiles.measures],
-        "rollout": number("rollout"),
-        "bounds": [
-            {
-                "value": _known(10.0 ** min(number(f"log10_{bound}"), MOST)),
-                "over": _known(number(f"log10_over_{bound}")),
-                "verdict": profiles.verdict(kind, bound, 0, position),
+    for kind, at in itertools.product(profiles.kinds, kept):
+        number = lambda name, k=kind, at=at: float(profiles(k, name)[0, at])
+        lines.append(
+            {name: number(name) for name in ("frobenius", "at_least", "at_most")}
+            | {name: _known(number(name)) for name in optional}
+            | {
+                "kind": kind,
+                "position": at,
+                "text": profiles.tokens[at],
+                "shares": [float(profiles.shares(kind, m)[0, at]) for m in profiles.measures],
+                "rollout": number("rollout"),
+                "bounds": [
+                    {
+                        "value": _known(10.0 ** min(number(f"log10_{bound}"), MOST)),
+                        "over": _known(number(f"log10_over_{bound}")),
+                        "verdict": profiles.verdict(kind, bound, 0, at),
+                    }
+                    for bound in BOUNDS
+                ],
             }
-            for bound in BOUNDS
-        ],
-    }
+        )
+    return lines

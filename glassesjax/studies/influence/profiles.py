@@ -1,7 +1,7 @@
 """The rows of an influence run as arrays of layers and tokens, passage by passage."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -55,8 +55,12 @@ class Profiles:
     def __init__(self, rows: Sequence[InfluenceRow], num_layers: int) -> None:
         self.text, self.offset = rows[0].text, rows[0].offset
         self.shape = num_layers + 1, rows[0].prompt_tokens
-        each = {kind: _in_order(rows, kind, self.shape) for kind in KINDS}
-        self._rows = {kind: mine for kind, mine in each.items() if mine}
+        places, self._rows = list(np.ndindex(*self.shape)), {}
+        for kind in KINDS:
+            by_place = {(row.layer, row.position): row for row in rows if row.attention == kind}
+            if by_place.keys() == set(places):
+                # Layer by layer, so that ``reshape(self.shape)`` puts each in its place.
+                self._rows[kind] = [by_place[at] for at in places]
         self.kinds = tuple(self._rows)
         self._arrays: dict[tuple[Kind, str], np.ndarray] = {}
 
@@ -86,6 +90,7 @@ class Profiles:
             values = [FIELDS[name](row) for row in self._rows[kind]]
             array = np.array([math.nan if value is None else value for value in values])
             finite = np.where(np.isfinite(array), array, math.nan)
+            # (layers+1 * seq,) -> (layers+1, seq)
             self._arrays[kind, name] = finite.reshape(self.shape)
         return self._arrays[kind, name]
 
@@ -115,6 +120,7 @@ class Profiles:
     def unbounded(self) -> int:
         """Number of bounds that are no finite numbers, where the norms beside them are."""
         kinds = self.kinds
+        # Each once, whatever the kinds of attention whose verdict it spoils.
         none = lambda kind, b: self.judged(kind, b, "not_finite") & ~self.unmeasured(kind)
         return sum(int(np.any([none(kind, b) for kind in kinds], axis=0).sum()) for b in BOUNDS)
 
@@ -127,6 +133,7 @@ class Profiles:
     def relative_errors(self, kind: Kind, measure: Measure) -> np.ndarray:
         """Standard error over size; NaN where exact, or where the size is zero."""
         error = self(kind, "along_standard_error" if measure == "along" else "standard_error")
+        # Of |J| |v| as of |J|: the length is exact.
         size = self(kind, "along" if measure == "along" else "frobenius")
         return error / np.where(size > 0, size, math.nan)
 
@@ -157,7 +164,10 @@ def profiles_of(run: Run[InfluenceRow, InfluenceConstants]) -> list[Profiles]:
     Raises:
       BadInput: None has.
     """
-    each = [Profiles(rows, run.constants.num_layers) for rows in _by_passage(run.rows)]
+    passages: dict[tuple[str, int], list[InfluenceRow]] = {}
+    for row in run.rows:
+        passages.setdefault((row.text, row.offset), []).append(row)
+    each = [Profiles(rows, run.constants.num_layers) for rows in passages.values()]
     whole = [profiles for profiles in each if profiles.kinds]
     if not whole:
         expected = "Expected rows of the influence study with a whole kind of attention"
@@ -169,22 +179,5 @@ def effective_number(shares: np.ndarray) -> float:
     """The number of tokens that equal shares of the same entropy would have."""
     if np.isnan(shares).any():
         return math.nan
-    positive = shares[shares > 0]
+    positive = shares[shares > 0]  # 0 log 0 counts as 0
     return float(np.exp(-np.sum(positive * np.log(positive))))
-
-
-def _by_passage(rows: Iterable[InfluenceRow]) -> list[list[InfluenceRow]]:
-    """Rows in groups of one passage, in the order of the passages."""
-    groups: dict[tuple[str, int], list[InfluenceRow]] = {}
-    for row in rows:
-        groups.setdefault((row.text, row.offset), []).append(row)
-    return list(groups.values())
-
-
-def _in_order(
-    rows: Sequence[InfluenceRow], kind: Kind, shape: tuple[int, int]
-) -> list[InfluenceRow]:
-    """The rows of a kind, layer by layer; none where one is missing."""
-    by_place = {(row.layer, row.position): row for row in rows if row.attention == kind}
-    places = list(np.ndindex(*shape))
-    return [by_place[at] for at in places] if by_place.keys() == set(places) else []

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jax.typing import ArrayLike
 
 from glassesjax.model.pretrained import LanguageModel
 from glassesjax.studies.influence.records import AlongVector, InfluenceRow, Kind, Shares, Verdict
@@ -77,12 +76,14 @@ class _Measured(NamedTuple):
 
     def shares(self) -> Callable[[tuple[int, int]], Shares | None]:
         """The shares of one layer and token, where all conventions were measured."""
-        frobenius, along, sizes = (
-            _reference(norms)
-            for norms in (self.influence.frobenius, self.influence.along, self.influence.input_norm)
-        )
-        if frobenius is None or along is None or sizes is None:
+        along, sizes = self.influence.along, self.influence.input_norm
+        if along is None or sizes is None:
             return lambda at: None
+        # In reference precision: the sums run over squares of very different sizes.
+        frobenius, along, sizes = (
+            np.asarray(norms, np.float64) for norms in (self.influence.frobenius, along, sizes)
+        )
+        # (layers+1, seq) each, over the tokens of a layer
         plain, lengthwise, scaled = map(squared_shares, (frobenius, along, frobenius * sizes))
         return lambda at: Shares(
             squared_share=float(plain[at]),
@@ -114,10 +115,6 @@ class _Measured(NamedTuple):
             spectral,
             None if error is None else float(error[at]),
         )
-
-
-def _reference(norms: ArrayLike | None) -> np.ndarray | None:
-    return None if norms is None else np.asarray(norms, np.float64)
 
 
 def influence_rows(
@@ -180,10 +177,6 @@ def influence_rows(
         )
 
 
-def _log(norm: float) -> float:
-    return math.log(norm) if norm > 0 else -math.inf if norm == 0 else math.nan
-
-
 class _Against(NamedTuple):
     """A bound, by how much what was measured at least exceeds it, and the verdict."""
 
@@ -193,21 +186,18 @@ class _Against(NamedTuple):
 
 
 def _against(ends: tuple[float, float], log_bound: float) -> _Against:
-    log_ends = [_log(end) for end in ends]
-    least, most = (_decades(end, log_bound) for end in log_ends)
+    log_ends = [math.log(end) if end > 0 else -math.inf if end == 0 else math.nan for end in ends]
+    # Decades from the bound up to a norm; none where both are zero, whose difference is NaN.
+    least, most = (
+        0.0 if log_end == log_bound == -math.inf else (log_end - log_bound) / math.log(10)
+        for log_end in log_ends
+    )
+    verdict: Verdict = "undecided"
     # A comparison with a NaN or an infinite number speaks of no statement.
-    known = all(x < math.inf for x in (*log_ends, log_bound))
-    verdict = _verdict(least, most) if known else "not_finite"
+    if not all(x < math.inf for x in (*log_ends, log_bound)):
+        verdict = "not_finite"
+    elif most <= ROUNDING:
+        verdict = "within"
+    elif least > ROUNDING:
+        verdict = "exceeded"
     return _Against(log_bound / math.log(10), least, verdict)
-
-
-def _decades(log_norm: float, log_bound: float) -> float:
-    """From a bound up to a norm; none where both are zero."""
-    both_zero = log_norm == log_bound == -math.inf
-    return 0.0 if both_zero else (log_norm - log_bound) / math.log(10)
-
-
-def _verdict(over_least: float, over_most: float) -> Verdict:
-    if over_most <= ROUNDING:
-        return "within"
-    return "exceeded" if over_least > ROUNDING else "undecided"

@@ -74,10 +74,7 @@ class InfluenceSettings:
         if self.positions != "none" and not is_toy(self.model):
             wanted = f"Expected --positions with the toy only, got {self.model}, which has its own"
             raise BadInput(f"{wanted}: leave --positions out.")
-        self._check_used()
-
-    def _check_used(self) -> None:
-        """Raises an error for settings that would have no effect."""
+        # Settings that would have no effect.
         if self.spectral is not None and self.method != "exact":
             wanted = "Expected --spectral with --method exact only, got --method estimated"
             raise BadInput(f"{wanted}: leave one of the two out.")

@@ -18,7 +18,7 @@ from glassesjax.studies.influence.profiles import (
     effective_number,
     profiles_of,
 )
-from glassesjax.studies.influence.records import InfluenceConstants, InfluenceRow, Kind
+from glassesjax.studies.influence.records import InfluenceConstants, InfluenceRow, Kind, Verdict
 
 LAST = 8  # how many tokens are the last ones
 MOST = 10  # one token in so many is among the most influential
@@ -246,12 +246,13 @@ def summarize(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceSummary:
       ValueError: No passage has a whole kind of attention.
     """
     every = profiles_of(run)
-    first, kind = every[0], every[0].kinds[0]
+    first = every[0]
     last = min(LAST, *(profiles.length for profiles in every))
-    rollouts = [(profiles, profiles.kinds[0]) for profiles in every]
     norms_not_finite = sum(int(x.unmeasured(each).sum()) for x in every for each in x.kinds)
     bounds_not_finite = sum(profiles.unbounded() for profiles in every)
+    correlation, moved, relative_error = _by_measure(every)
     attention = {each: _attention(every, each, last) for each in first.kinds}
+    # (kinds, fields of Verdicts) -> (fields of Verdicts,)
     repaired = np.array([each.bounds["repaired"].verdicts for each in attention.values()])
     return InfluenceSummary(
         passes=passes(row.finite for row in run.rows),
@@ -273,20 +274,44 @@ def summarize(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceSummary:
         attention=attention,
         last_of_layers=min(LAST, first.length),
         repaired=Verdicts(*map(int, repaired.sum(axis=0))),
-        correlation={
-            name: Spread.over(_with_length(x, kind, name) for x in every if kind in x.kinds)
-            for name in (first.measures if "scaled" in first.measures else ())
-        },
+        correlation=correlation,
         even_first=float(np.mean([1 / profiles.length for profiles in every])),
         even_last=float(np.mean([last / profiles.length for profiles in every])),
-        rollout_first=Spread.over(float(x(each, "rollout")[0, 0]) for x, each in rollouts),
-        rollout_moved={
-            name: Spread.over(_moved(x, each, name) for x, each in rollouts)
-            for name in first.measures
-        },
+        rollout_first=Spread.over(float(x(x.kinds[0], "rollout")[0, 0]) for x in every),
+        rollout_moved=moved,
         excess=_excess(every),
-        relative_error={name: _relative_error(first, kind, name) for name in _ESTIMATED},
+        relative_error=relative_error,
     )
+
+
+def _by_measure(
+    every: Sequence[Profiles],
+) -> tuple[dict[Measure, Spread], dict[Measure, Spread], dict[Measure, float]]:
+    """``correlation``, ``rollout_moved`` and ``relative_error`` of the summary."""
+    first, kind = every[0], every[0].kinds[0]
+    # The order of inverse lengths is that of the lengths, turned round: none is divided by.
+    correlation = {
+        name: Spread.over(
+            float(spearman(x.sizes(kind, name)[0], -x(kind, "input_norm")[0]))
+            for x in every
+            if kind in x.kinds
+        )
+        for name in (first.measures if "scaled" in first.measures else ())
+    }
+    # Rollout and shares sum to one: half of all differences leave some tokens and reach others.
+    moved = {
+        name: Spread.over(
+            float(np.abs(x(x.kinds[0], "rollout")[0] - x.shares(x.kinds[0], name)[0]).sum() / 2)
+            for x in every
+        )
+        for name in first.measures
+    }
+    relative_error: dict[Measure, float] = {}
+    for name in _ESTIMATED:
+        errors = first.relative_errors(kind, name)[0]
+        known = errors[~np.isnan(errors)]
+        relative_error[name] = float(np.median(known)) if len(known) else math.nan
+    return correlation, moved, relative_error
 
 
 _ESTIMATED: tuple[Measure, ...] = ("frobenius", "along")
@@ -303,23 +328,21 @@ def concentration(shares: np.ndarray) -> Concentration:
     return Concentration(most, top, int((shares < FAINT / len(shares)).sum()))
 
 
-def _state(profiles: Profiles, kind: Kind) -> State:
-    sizes, shares = profiles.sizes(kind, "frobenius")[0], profiles.shares(kind)[0]
-    if not (profiles.last_is_finite and np.isfinite(sizes).all()):
-        return "not_finite"
-    if not sizes.any():
-        return "none"
-    apart = float(np.ptp(shares)) * len(shares)
-    return "equal" if len(shares) > 1 and apart < EQUAL else "some"
-
-
 def _passage(profiles: Profiles) -> PassageSummary:
     kind = profiles.kinds[0]
-    state, shares = _state(profiles, kind), profiles.shares(kind)[0]
+    sizes, shares = profiles.sizes(kind, "frobenius")[0], profiles.shares(kind)[0]
+    state: State = "some"
+    if not (profiles.last_is_finite and np.isfinite(sizes).all()):
+        state = "not_finite"
+    elif not sizes.any():
+        state = "none"
+    elif len(shares) > 1 and float(np.ptp(shares)) * len(shares) < EQUAL:
+        state = "equal"
     at = int(np.argmax(shares))
     return PassageSummary(
         state=state,
         concentration=concentration(shares),
+        # Of equal shares rounding would choose the largest.
         largest=Named(at, profiles.tokens[at], float(shares[at])) if state == "some" else None,
         text=profiles.text,
         offset=profiles.offset,
@@ -337,6 +360,26 @@ def _attention(every: Sequence[Profiles], kind: Kind, last: int) -> AttentionSum
     first, having = every[0], [profiles for profiles in every if kind in profiles.kinds]
     shares = {name: [x.shares(kind, name)[0] for x in having] for name in first.measures}
     layers = [_layer(first, kind, layer) for layer in range(first.shape[0])]
+    own_from = None
+    for layer in reversed(layers):
+        if not layer.own_share > 0.5:  # where it is NaN, too
+            break
+        own_from = layer.layer
+    bounds = {}
+    for bound in BOUNDS:
+        verdicts: tuple[Verdict, ...] = ("within", "exceeded", "undecided", "not_finite")
+        counts = [sum(int(x.judged(kind, bound, v).sum()) for x in having) for v in verdicts]
+        ends: list[float] = []
+        decades = [profiles.looseness(kind, bound) for profiles in having]
+        # Passages differ in length: (layers+1, seq) -> (seq,) at the embedding, then of all layers.
+        for some in ([x[0] for x in decades], [x.ravel() for x in decades]):
+            known = np.concatenate(some)
+            known = known[np.isfinite(known)]
+            ends += [np.median(known), np.min(known)] if len(known) else [np.nan, np.nan]
+        bounds[bound] = BoundSummary(
+            distance=Distance(*map(float, ends)),
+            verdicts=Verdicts(*counts, total=sum(counts), decided=sum(counts[:2])),
+        )
     return AttentionSummary(
         operator_norms=first.is_spectral(kind),
         effective={name: Spread.over(map(effective_number, s)) for name, s in shares.items()},
@@ -344,24 +387,23 @@ def _attention(every: Sequence[Profiles], kind: Kind, last: int) -> AttentionSum
         last_share={
             name: Spread.over(x[-last:].sum() for x in each) for name, each in shares.items()
         },
-        bounds={bound: _bound(having, kind, bound) for bound in BOUNDS},
+        bounds=bounds,
         layers=layers,
-        own_from=_own_from(layers),
+        own_from=own_from,
     )
-
-
-def _own_from(layers: Sequence[LayerSummary]) -> int | None:
-    start = None
-    for layer in reversed(layers):
-        if not layer.own_share > 0.5:
-            break
-        start = layer.layer
-    return start
 
 
 def _layer(profiles: Profiles, kind: Kind, layer: int) -> LayerSummary:
     shares = {name: profiles.shares(kind, name)[layer] for name in profiles.measures}
-    last = min(LAST, profiles.length)
+    last, bounds = min(LAST, profiles.length), {}
+    for bound in BOUNDS:
+        over = profiles(kind, f"log10_over_{bound}")[layer]
+        known = over[~np.isnan(over)]  # NaN where the bound or the norm is zero
+        bounds[bound] = LayerBound(
+            exceeded=int(profiles.exceeded(kind, bound)[layer].sum()),
+            undecided=int(profiles.judged(kind, bound, "undecided")[layer].sum()),
+            excess=float(known.max()) if len(known) else math.nan,
+        )
     return LayerSummary(
         layer=layer,
         effective={name: effective_number(each) for name, each in shares.items()},
@@ -371,52 +413,8 @@ def _layer(profiles: Profiles, kind: Kind, layer: int) -> LayerSummary:
         last_share=float(shares["frobenius"][-last:].sum()),
         attention_share=float(profiles(kind, "attention_share")[layer, 0]),
         largest_norm=float(profiles(kind, "frobenius")[layer].max()),
-        bounds={bound: _layer_bound(profiles, kind, bound, layer) for bound in BOUNDS},
+        bounds=bounds,
     )
-
-
-def _layer_bound(profiles: Profiles, kind: Kind, bound: Bound, layer: int) -> LayerBound:
-    over = profiles(kind, f"log10_over_{bound}")[layer]
-    known = over[~np.isnan(over)]
-    return LayerBound(
-        exceeded=int(profiles.exceeded(kind, bound)[layer].sum()),
-        undecided=int(profiles.judged(kind, bound, "undecided")[layer].sum()),
-        excess=float(known.max()) if len(known) else math.nan,
-    )
-
-
-def _with_length(profiles: Profiles, kind: Kind, measure: Measure) -> float:
-    """Rank correlation of sizes with the inverse length of the tokens' vectors."""
-    lengths = profiles(kind, "input_norm")[0]
-    # The order of inverse lengths is that of the lengths, turned round: none is divided by.
-    return float(spearman(profiles.sizes(kind, measure)[0], -lengths))
-
-
-def _moved(profiles: Profiles, kind: Kind, measure: Measure) -> float:
-    """Half the sum of the differences of rollout and shares, over tokens at the embedding."""
-    apart = np.abs(profiles(kind, "rollout")[0] - profiles.shares(kind, measure)[0])
-    return float(apart.sum() / 2)
-
-
-def _bound(every: Sequence[Profiles], kind: Kind, bound: Bound) -> BoundSummary:
-    count = lambda verdict: sum(int(x.judged(kind, bound, verdict).sum()) for x in every)
-    within, exceeded, undecided = map(count, ("within", "exceeded", "undecided"))
-    not_finite = count("not_finite")
-    total = within + exceeded + undecided + not_finite
-    return BoundSummary(
-        distance=_distance(every, kind, bound),
-        verdicts=Verdicts(within, exceeded, undecided, not_finite, total, within + exceeded),
-    )
-
-
-def _distance(every: Sequence[Profiles], kind: Kind, bound: Bound) -> Distance:
-    decades = [profiles.looseness(kind, bound) for profiles in every]
-    ends = []
-    for some in ([x[0] for x in decades], [x.ravel() for x in decades]):
-        known = np.concatenate(some)
-        known = known[np.isfinite(known)]
-        ends += [np.median(known), np.min(known)] if len(known) else [np.nan, np.nan]
-    return Distance(*map(float, ends))
 
 
 def _excess(every: Sequence[Profiles]) -> Excess | None:
@@ -430,12 +428,6 @@ def _excess(every: Sequence[Profiles]) -> Excess | None:
         layer, position = map(int, np.unravel_index(np.argmax(over), over.shape))
         decades = float(over[layer, position])
         if decades > (worst.decades if worst else -math.inf):
-            factor = 10.0 ** min(decades, 300.0)
+            factor = 10.0 ** min(decades, 300.0)  # which a float can hold
             worst = Excess(decades, factor, layer, position, profiles.tokens[position])
     return worst
-
-
-def _relative_error(profiles: Profiles, kind: Kind, measure: Measure) -> float:
-    relative = profiles.relative_errors(kind, measure)[0]
-    known = relative[~np.isnan(relative)]
-    return float(np.median(known)) if len(known) else math.nan

@@ -86,6 +86,7 @@ class Cell(NamedTuple):
         return self._by_layer(math.nan if value is None else value for value in values)
 
     def _by_layer(self, decisions: Iterable[float]) -> np.ndarray:
+        # (decisions,) -> (layers,)
         values, layers = np.array(list(decisions)), np.array([row.layer for row in self.layers])
         return np.array([values[layers == layer].mean() for layer in np.unique(layers)])
 
@@ -107,26 +108,23 @@ def read_cells(run: Run[RetentionRow, RetentionConstants]) -> list[Cell]:
     Raises:
       BadInput: There is no whole cell.
     """
-    names = dict.fromkeys((row.policy, row.slots) for row in run.rows)
-    cells = [cell for policy, slots in names if (cell := _cell(run, policy, slots))]
+    cells, shared = [], run.constants
+    for policy, slots in dict.fromkeys((row.policy, row.slots) for row in run.rows):
+        mine = [row for row in run.rows if (row.policy, row.slots) == (policy, slots)]
+        classes = {CLASS_TITLES.get(row.word_class): row for row in _of(ClassRow, mine)}
+        ranked = {row.name: classes[row.name] for row in CLASSES if row.name in classes}
+        layers = sorted(_of(LayerRow, mine), key=lambda row: (row.layer, row.group))
+        tokens = sorted(_of(TokenRow, mine), key=lambda row: row.position)
+        summary = _of(SummaryRow, mine)
+        # The summary closes a cell; a file that was cut and continued may lack rows before it.
+        whole = summary and len(layers) == summary[0].decisions
+        if whole and len(tokens) == shared.prompt_tokens:
+            cell = Cell(policy, slots, tokens, ranked, layers, summary[0], shared.num_layers)
+            cells.append(cell)
     if not cells:
         expected = "Expected rows of the retention study with all of a policy and number of slots"
         raise BadInput(f"{expected}, got none that is whole among {len(run.rows)}: run it on.")
     return cells
-
-
-def _cell(run: Run[RetentionRow, RetentionConstants], policy: str, slots: int) -> Cell | None:
-    mine = [row for row in run.rows if (row.policy, row.slots) == (policy, slots)]
-    classes = {CLASS_TITLES.get(row.word_class): row for row in _of(ClassRow, mine)}
-    ranked = {row.name: classes[row.name] for row in CLASSES if row.name in classes}
-    layers = sorted(_of(LayerRow, mine), key=lambda row: (row.layer, row.group))
-    tokens = sorted(_of(TokenRow, mine), key=lambda row: row.position)
-    summary, shared = _of(SummaryRow, mine), run.constants
-    if not summary or len(tokens) != shared.prompt_tokens:
-        return None
-    if len(layers) != summary[0].decisions:
-        return None
-    return Cell(policy, slots, tokens, ranked, layers, summary[0], shared.num_layers)
 
 
 def _of(kind: type[RowT], rows: Sequence[object]) -> list[RowT]:
@@ -143,9 +141,11 @@ def class_sums(
       steps; the number of all tokens.
     """
     steps = cell.steps
+    # The block of each token; the last one may be shorter.
     blocks = np.arange(len(steps)) // BLOCK
     names = np.array(cell.titles)
     count = int(blocks[-1]) + 1
+    # (seq,) -> (blocks,)
     sums = lambda of: (
         np.bincount(blocks[of], weights=steps[of], minlength=count),
         np.bincount(blocks[of], minlength=count).astype(np.float64),
@@ -166,6 +166,7 @@ def paper_slots(cell: Cell, columns: Sequence[int]) -> int | None:
       One of them; none where all are off by more than a factor of the root of two.
     """
     ratio = cell.length / cell.slots
+    # In octaves, so that half and twice as many slots are as far apart.
     apart = {k: abs(math.log2(PAPER_LENGTH / k / ratio)) for k in columns}
     nearest = min(apart, key=lambda k: apart[k])
     return nearest if apart[nearest] <= 0.5 else None
@@ -179,12 +180,11 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
     """
     if len(first) < 3:
         return math.nan
-    ranks = [_ranks(np.asarray(values, np.float64)) for values in (first, second)]
+    ranks = []
+    for values in (np.asarray(first, np.float64), np.asarray(second, np.float64)):
+        # (values,) -> (values, values): how many are below each, and half of those equal to it.
+        below = np.sum(values[:, None] > values[None], axis=1)
+        ranks.append(below + (np.sum(values[:, None] == values[None], axis=1) - 1) / 2)
     centered = [rank - rank.mean() for rank in ranks]
     sizes = math.prod(float(np.sqrt(np.sum(rank**2))) for rank in centered)
     return float(np.sum(centered[0] * centered[1])) / sizes if sizes else math.nan
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    below = np.sum(values[:, None] > values[None], axis=1)
-    return below + (np.sum(values[:, None] == values[None], axis=1) - 1) / 2

@@ -17,7 +17,7 @@ from glassesjax.report.numbers import number, percent
 from glassesjax.report.ticks import Limits, log_axis, set_ticks, up
 from glassesjax.studies.retention.cells import Cell
 from glassesjax.studies.retention.paper import PAPER_RECENT
-from glassesjax.studies.retention.summary import CellSummary, ClassSummary, RetentionSummary
+from glassesjax.studies.retention.summary import CellSummary, RetentionSummary
 
 DASHES: Sequence[Any] = ("-", (0, (4, 1.8)), (0, (1, 2)), (0, (6, 2, 1, 2)))
 BARS = 120  # blocks of neighbors in a strip
@@ -73,38 +73,35 @@ def positions_chart(cells: Sequence[Cell], *, narrow: bool = False) -> Chart:
     for at, cell in enumerate(cells):
         token = policy_color(cell.policy)
         axes = chart.panel(left, gap + at * (room + gap), width - left - 8, room)
-        _strip(chart, axes, cell, token, TOUCHES // max(len(cells), 4))
-        title = {"fontsize": 12.5, "weight": "bold", "color": COLORS[token]}
+        length, wide = cell.length, max(0.012 * cell.length, 0.5)
+        edges, color = block_edges(length), COLORS[token]
+        shares = block_counts(cell, None) / np.diff(edges) / len(cell.layers)
+        axes.set(xlim=(-3 * wide, length), ylim=(0, 1))
+        axes.axvspan(max(length - cell.slots, 1), length, color=COLORS["band"], lw=0, zorder=0)
+        # What all layers cache; in its place the script draws what the layer of the slider does.
+        chart.series("still", axes.bar(-1.5 * wide, shares[0], width=wide, color=color))
+        if length > 1:
+            bars = axes.stairs(shares[1:], edges[1:], fill=True, color=color, lw=0)
+            chart.series("still", bars)
+        chart.drawn(axes, f"fill:var(--{token})", shape="bars", row=slug(cell), length=length)
+        set_ticks(axes.yaxis, {0.0: "0%", 1.0: "100%"})
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
+        inner = [tick for tick in axes.get_xticks() if 0.06 * length < tick <= length]
+        set_ticks(axes.xaxis, {-1.5 * wide: "0", **{tick: f"{tick:.0f}" for tick in inner}})
+        touches = min(len(edges) - 2, TOUCHES // max(len(cells), 4))
+        steps = np.linspace(1, len(edges) - 1, touches + 1).astype(int).tolist()
+        for first, end in itertools.pairwise([0, *steps]):
+            # The first token by itself, left of the others, where it has a bar of its own.
+            start, stop = (float(edges[first]) if first else -3 * wide, 0), (float(edges[end]), 1)
+            stop = stop if first else (0, 1)
+            chart.mark(axes, start, f"{first} {end}", stop=stop, row=slug(cell))
+        title = {"fontsize": 12.5, "weight": "bold", "color": color}
         axes.set_title(cell.name, pad=5, **title)
         if at < len(cells) - 1:
             axes.set_xticks([])
         else:
             axes.set_xlabel("position of the token")
     return chart
-
-
-def _strip(chart: Chart, axes: Axes, cell: Cell, token: str, touches: int) -> None:
-    """What all layers cache, and in its place what the layer of the slider does."""
-    length, wide = cell.length, max(0.012 * cell.length, 0.5)
-    edges, color = block_edges(length), COLORS[token]
-    shares = block_counts(cell, None) / np.diff(edges) / len(cell.layers)
-    axes.set(xlim=(-3 * wide, length), ylim=(0, 1))
-    axes.axvspan(max(length - cell.slots, 1), length, color=COLORS["band"], lw=0, zorder=0)
-    chart.series("still", axes.bar(-1.5 * wide, shares[0], width=wide, color=color))
-    if length > 1:
-        bars = axes.stairs(shares[1:], edges[1:], fill=True, color=color, lw=0)
-        chart.series("still", bars)
-    name = slug(cell)
-    chart.drawn(axes, f"fill:var(--{token})", shape="bars", row=name, length=length)
-    set_ticks(axes.yaxis, {0.0: "0%", 1.0: "100%"})
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
-    inner = [tick for tick in axes.get_xticks() if 0.06 * length < tick <= length]
-    set_ticks(axes.xaxis, {-1.5 * wide: "0", **{tick: f"{tick:.0f}" for tick in inner}})
-    steps = np.linspace(1, len(edges) - 1, min(len(edges) - 2, touches) + 1).astype(int).tolist()
-    for first, end in itertools.pairwise([0, *steps]):
-        start, stop = (float(edges[first]) if first else -3 * wide, 0), (float(edges[end]), 1)
-        stop = stop if first else (0, 1)
-        chart.mark(axes, start, f"{first} {end}", stop=stop, row=name)
 
 
 @charted
@@ -189,14 +186,17 @@ def classes_chart(cell: CellSummary) -> Chart:
     intervals, spans, middles = [], [], []
     color = COLORS[policy_color(cell.policy)]
     for at, each in enumerate(rows):
-        gap = (math.nan, at)
+        gap = (math.nan, at)  # a line breaks at NaN
+        texts = [f"{each.title}, {each.tokens} tokens", f"{each.over_mean:.2f} times the mean"]
         if each.interval and np.isfinite(each.interval.low):
+            texts.append(f"{each.interval.low:.2f} to {each.interval.high:.2f}")
             ends = np.clip((each.interval.low, each.interval.high), low, high)
             intervals += [(ends[0], at), (ends[1], at), gap]
         if each.paper:
             spans += [(min(each.paper), at), (max(each.paper), at), gap]
             middles.append((sum(each.paper) / len(each.paper), at))
-        chart.mark(axes, (each.over_mean, at), _class_text(each))
+            texts.append(f"paper {min(each.paper):.2f} to {max(each.paper):.2f}")
+        chart.mark(axes, (each.over_mean, at), "\n".join(texts))
     drawn = lambda places, style, **look: axes.plot(
         *np.array(places).reshape(-1, 2).T, style, **look
     )
@@ -212,15 +212,6 @@ def classes_chart(cell: CellSummary) -> Chart:
     set_ticks(axes.xaxis, {tick: f"{tick:g}" for tick in ticks})
     axes.set_xlabel("lifetime over the mean (log scale)")
     return chart
-
-
-def _class_text(each: ClassSummary) -> str:
-    lines = [f"{each.title}, {each.tokens} tokens", f"{each.over_mean:.2f} times the mean"]
-    if each.interval and np.isfinite(each.interval.low):
-        lines.append(f"{each.interval.low:.2f} to {each.interval.high:.2f}")
-    if each.paper:
-        lines.append(f"paper {min(each.paper):.2f} to {max(each.paper):.2f}")
-    return "\n".join(lines)
 
 
 @charted

@@ -24,7 +24,6 @@ from glassesjax.cache.replay import eviction_steps
 from glassesjax.cache.slots import empty_state
 from glassesjax.errors import BadInput
 from glassesjax.files import Row
-from glassesjax.model.language import ModelHeader
 from glassesjax.model.opening import (
     check_unread,
     open_one,
@@ -53,7 +52,15 @@ def open_subject(settings: RetentionSettings) -> Subject:
         model's context, or a policy cannot work with a number of slots.
     """
     header = open_one(settings, settings.positions)
-    tokens = _tokens(settings, header)
+    limit, tokenizer = reading_limit(settings.max_tokens, header.config), header.tokenizer
+    if isinstance(tokenizer, SymbolTokenizer):
+        check_unread(settings.text, settings.model)
+        digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
+        tokens = tokenizer.encode_symbols((BOS, *digits))[:limit]
+    else:
+        # A stream, so that a long text is tokenized only up to the limit.
+        text = read_text(settings.text or DEFAULT_TEXT)
+        tokens = tuple(itertools.islice(tokenizer.stream(text), limit))
     if not tokens:
         raise BadInput("Expected a text of one token or more, got an empty one: choose another.")
     cells: dict[tuple[str, int], Policy] = {}
@@ -63,18 +70,8 @@ def open_subject(settings: RetentionSettings) -> Subject:
         length, dtype = len(tokens), DTYPES[settings.format]
         for budget in settings.slots:
             slots = resolve_slots(budget, header.config, rule, length=length, dtype=dtype)
-            cells[name, slots] = rule
+            cells[name, slots] = rule  # once, where budgets come to the same number of slots
     return Subject(header.read(), tokens, cells)
-
-
-def _tokens(settings: RetentionSettings, model: ModelHeader) -> tuple[int, ...]:
-    limit, tokenizer = reading_limit(settings.max_tokens, model.config), model.tokenizer
-    if isinstance(tokenizer, SymbolTokenizer):
-        check_unread(settings.text, settings.model)
-        digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
-        return tokenizer.encode_symbols((BOS, *digits))[:limit]
-    text = read_text(settings.text or DEFAULT_TEXT)
-    return tuple(itertools.islice(tokenizer.stream(text), limit))
 
 
 def measure(
@@ -97,11 +94,21 @@ def measure(
     """
     full = _Full(settings, subject)
     texts = [subject.model.tokenizer.token_text(token) for token in subject.tokens]
+    tokens, plan = (
+        np.asarray(subject.tokens, np.int32),
+        RoundingPlan.of_dtype(DTYPES[settings.format]),
+    )
     for (name, slots), rule in subject.cells.items():
         if done({"policy": name, "slots": slots, "kind": "summary"}):
             continue
         with jax.enable_x64(settings.format == "f64"):
-            evicted, finite = _evictions(settings, subject, rule, slots)
+            decoder, parts, finite = subject.model.decoder.at(plan), [], True
+            # Representations and evictions alone: no logits are made.
+            for part in prefill(unroll(decoder), tokens, rule, slots=slots):
+                parts.append(part.dropped)
+                finite &= bool(jnp.isfinite(part.y).all())
+            # By chunk and layer -> for each layer (groups, seq)
+            evicted = [eviction_steps(layer, len(tokens)) for layer in zip(*parts, strict=True)]
         rows = retention_rows(
             subject.tokens,
             texts,
@@ -134,19 +141,3 @@ class _Full:
         each = np.concatenate([part for part, _ in parts], dtype=np.float64)
         mean = float(np.mean(each))
         return math.exp(mean) if mean < math.log(np.finfo(np.float64).max) else math.inf
-
-
-def _evictions(
-    settings: RetentionSettings, subject: Subject, rule: Policy, slots: int
-) -> tuple[list[np.ndarray], bool]:
-    """For each layer when it evicted each token, and whether the representations are finite.
-
-    No logits are made.
-    """
-    decoder = subject.model.decoder.at(RoundingPlan.of_dtype(DTYPES[settings.format]))
-    tokens = np.asarray(subject.tokens, np.int32)
-    parts, finite = [], True
-    for part in prefill(unroll(decoder), tokens, rule, slots=slots):
-        parts.append(part.dropped)
-        finite &= bool(jnp.isfinite(part.y).all())
-    return [eviction_steps(layer, len(tokens)) for layer in zip(*parts, strict=True)], finite

@@ -41,12 +41,23 @@ def retention_page(
     """
     shared = run.constants
     model = model_name(shared.model)
+    text = [text_title(shared.text)] if shared.text else []
+    counts = [f"{shared.prompt_tokens} tokens", f"layers: {shared.num_layers}"]
+    # The last tokens, with the share in percent of those that cache each, by cell.
+    shares = np.array([cell.cached for cell in cells]).T  # (cells, seq) -> (seq, cells)
+    tokens = [
+        {
+            "text": visible(row.token_text).replace("␣", " ").replace("⏎", "⏎\n"),
+            "cached": [(at, round(100 * each)) for at, each in enumerate(share) if each],
+        }
+        for row, share in [*zip(cells[0].tokens, shares, strict=True)][-MOST:]
+    ]
     return page(
         "glassesjax.studies.retention",
         run=run,
         summary=summary,
         model=model,
-        facts=_facts(shared, model),
+        facts=[shared.weights or model, *text, *counts, shared.dtype],
         obstacle=OBSTACLES.get(shared.ranking_obstacle) if shared.ranking_obstacle else None,
         few_blocks=summary.cells[0].blocks < LEAST_BLOCKS,
         figure=figures["positions"],
@@ -54,18 +65,12 @@ def retention_page(
         cells=[(slug(each), each, policy_color(each.policy)) for each in summary.cells],
         policy_pairs=[(name, name) for name in summary.policies],
         cell_pairs=[(slug(each), each.name) for each in summary.cells],
-        tokens=_tokens(cells),
+        tokens=tokens,
         layers=range(cells[0].num_layers),
         left_out=max(cells[0].length - MOST, 0),
         blocks=BARS,
         token_data={"id": "tokens", "csv": csv_text(token_values(cells))},
     )
-
-
-def _facts(shared: RetentionConstants, model: str) -> list[str]:
-    text = [text_title(shared.text)] if shared.text else []
-    counts = [f"{shared.prompt_tokens} tokens", f"layers: {shared.num_layers}"]
-    return [shared.weights or model, *text, *counts, shared.dtype]
 
 
 def values(cells: Sequence[Cell]) -> list[dict[str, Any]]:
@@ -78,54 +83,30 @@ def values(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     rows = []
     for layer in (None, *range(cells[0].num_layers)):
         for cell in cells:
-            numbers = {
-                name: of(cell)[slice(layer, None if layer is None else layer + 1)]
-                for name, (_, of) in BY_LAYER.items()
-            }
+            means: dict[str, float | None] = {}
+            for name, (_, of) in BY_LAYER.items():
+                numbers = of(cell)[slice(layer, None if layer is None else layer + 1)]
+                known = numbers[~np.isnan(numbers)]  # the last layer overlaps with no next one
+                means[name] = float(known.mean()) if len(known) else None
             counts = block_counts(cell, layer)
             rows.append(
                 {
                     "layer": "all" if layer is None else layer,
                     "cell": slug(cell),
                     "deciders": len(cell.layers) // (cell.num_layers if layer is not None else 1),
-                    **{name: _mean(each) for name, each in numbers.items()},
+                    **means,
                     "cached": ";".join(str(count or "") for count in counts),
                 }
             )
     return rows
 
 
-def _mean(numbers: np.ndarray) -> float | None:
-    known = numbers[~np.isnan(numbers)]
-    return float(known.mean()) if len(known) else None
-
-
 def token_values(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """What each cell makes of each token: which share caches it at the end, for how many steps."""
+    # As many digits as a page shows, and one more.
+    short = lambda value: float(f"{value:.3g}") if value < 100 else round(value)
     return [
         {"position": at, "word_class": title}
-        | {
-            f"{slug(cell)}{end}": _short(of(cell)[at])
-            for cell in cells
-            for end, of in TOKEN.items()
-        }
+        | {f"{slug(cell)}{end}": short(of(cell)[at]) for cell in cells for end, of in TOKEN.items()}
         for at, title in enumerate(cells[0].titles)
-    ]
-
-
-def _short(number: float) -> float | int:
-    """As many digits as a page shows, and one more."""
-    return float(f"{number:.3g}") if number < 100 else round(number)
-
-
-def _tokens(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """The last tokens of the text, with the share in percent of those that cache it, by cell."""
-    shares = np.array([cell.cached for cell in cells]).T  # token cell
-    rows = zip(cells[0].tokens, shares, strict=True)
-    return [
-        {
-            "text": visible(row.token_text).replace("␣", " ").replace("⏎", "⏎\n"),
-            "cached": [(at, round(100 * each)) for at, each in enumerate(share) if each],
-        }
-        for row, share in [*rows][-MOST:]
     ]

@@ -35,13 +35,6 @@ class Subject(NamedTuple):
     """By the policy's name as it was asked for, and the number of slots."""
 
 
-class _Kept(NamedTuple):
-    """Evictions of all layers, decision by decision."""
-
-    lives: np.ndarray  # decisions seq
-    cut: np.ndarray  # decisions seq
-
-
 def retention_rows(
     tokens: Sequence[int],
     texts: Sequence[str],
@@ -61,40 +54,11 @@ def retention_rows(
       finite: Whether the representations are.
       text_perplexity: Of the text, with everything cached.
     """
-    every = np.concatenate(evicted)
-    kept = _Kept(lifetimes(every), cached_to_end(every))
+    every = np.concatenate(evicted)  # (groups, seq) of each layer -> (decisions, seq)
+    lives, cut = lifetimes(every), cached_to_end(every)
     names = classify(texts)
     head = {"policy": cell[0], "slots": cell[1], "finite": finite}
-    yield from _token_rows(tokens, texts, names, kept, head)
-    yield from _class_rows(np.array(names), kept, head)
-    alike = overlaps(evicted, cell[1])
-    yield from _layer_rows(evicted, alike, head)
-    pairs = alike[np.triu_indices(len(alike), 1)]
-    yield SummaryRow(
-        **head,
-        decisions=len(every),
-        steps=float(kept.lives.mean()),
-        steps_of_any_policy=mean_lifetime(cell[1], every.shape[1]),
-        survival_steps=survival_mean(kept.lives, kept.cut),
-        censored=float(kept.cut.mean()),
-        recent_share=float(recent_share(every, cell[1]).mean()),
-        mean_first_steps=float(kept.lives[:, 0].mean()),
-        first_cached_share=float(kept.cut[:, 0].mean()),
-        overlap=float(pairs.mean()) if len(pairs) else None,
-        cached_somewhere=float(kept.cut.any(axis=0).mean()),
-        cached_everywhere=float(kept.cut.all(axis=0).mean()),
-        text_perplexity=text_perplexity,
-    )
-
-
-def _token_rows(
-    tokens: Sequence[int],
-    texts: Sequence[str],
-    names: Sequence[str],
-    kept: _Kept,
-    head: dict[str, Any],
-) -> Iterator[TokenRow]:
-    steps, cached = kept.lives.mean(axis=0), kept.cut.mean(axis=0)
+    steps, cached = lives.mean(axis=0), cut.mean(axis=0)  # (decisions, seq) -> (seq,)
     for position, token in enumerate(tokens):
         yield TokenRow(
             **head,
@@ -105,13 +69,35 @@ def _token_rows(
             steps=float(steps[position]),
             cached=float(cached[position]),
         )
+    yield from _class_rows(np.array(names), lives, cut, head)
+    alike = overlaps(evicted, cell[1])
+    yield from _layer_rows(evicted, alike, head)
+    pairs = alike[np.triu_indices(len(alike), 1)]  # (layers, layers) -> (pairs,)
+    yield SummaryRow(
+        **head,
+        decisions=len(every),
+        steps=float(lives.mean()),
+        steps_of_any_policy=mean_lifetime(cell[1], every.shape[1]),
+        survival_steps=survival_mean(lives, cut),
+        censored=float(cut.mean()),
+        recent_share=float(recent_share(every, cell[1]).mean()),
+        mean_first_steps=float(lives[:, 0].mean()),
+        first_cached_share=float(cut[:, 0].mean()),
+        overlap=float(pairs.mean()) if len(pairs) else None,
+        cached_somewhere=float(cut.any(axis=0).mean()),
+        cached_everywhere=float(cut.all(axis=0).mean()),
+        text_perplexity=text_perplexity,
+    )
 
 
-def _class_rows(names: np.ndarray, kept: _Kept, head: dict[str, Any]) -> Iterator[ClassRow]:
+def _class_rows(
+    names: np.ndarray, lives: np.ndarray, cut: np.ndarray, head: dict[str, Any]
+) -> Iterator[ClassRow]:
     for name in (row.name for row in CLASSES):
         mine = names == name
         if mine.any():
-            means = kept.lives[:, mine].mean(axis=0)
+            # Over decisions first, which are not independent: the error is that over tokens.
+            means = lives[:, mine].mean(axis=0)  # (decisions, seq) -> (tokens of the class,)
             spread = float(np.std(means, ddof=1)) if len(means) > 1 else None
             yield ClassRow(
                 **head,
@@ -119,8 +105,8 @@ def _class_rows(names: np.ndarray, kept: _Kept, head: dict[str, Any]) -> Iterato
                 tokens=len(means),
                 steps=float(means.mean()),
                 standard_error=None if spread is None else spread / len(means) ** 0.5,
-                survival_steps=survival_mean(kept.lives[:, mine], kept.cut[:, mine]),
-                censored=float(kept.cut[:, mine].mean()),
+                survival_steps=survival_mean(lives[:, mine], cut[:, mine]),
+                censored=float(cut[:, mine].mean()),
             )
 
 

@@ -173,6 +173,7 @@ def summarize(run: Run[RetentionRow, RetentionConstants]) -> RetentionSummary:
     first = list(map(share, evicting))
     keep = _policies_with(evicting, lambda each: share(each) > 0.5)
     kept = [share(each) for each in evicting if each.policy in keep]
+    policies, counts = run.settings.get("policies", ()), Counter(each.policy for each in cells)
     perplexity = whole[0].summary.text_perplexity
     return RetentionSummary(
         passes=passes(row.finite for row in run.rows),
@@ -180,7 +181,7 @@ def summarize(run: Run[RetentionRow, RetentionConstants]) -> RetentionSummary:
         text_perplexity=perplexity,
         known_text=perplexity is not None and may_know(perplexity),
         cells=cells,
-        cut_off=_cut_off(cells, run.settings.get("policies", ())),
+        cut_off=[name for name in policies if counts[name] < max(counts.values())],
         evicting=len(evicting),
         recent_least=min(recent, default=None),
         recent_most=max(recent, default=None),
@@ -191,11 +192,6 @@ def summarize(run: Run[RetentionRow, RetentionConstants]) -> RetentionSummary:
         kept_most=max(kept, default=None),
         evict_first=_policies_with(evicting, lambda each: each.first_cached == 0),
     )
-
-
-def _cut_off(cells: Sequence[CellSummary], policies: Sequence[str]) -> list[str]:
-    counts = Counter(each.policy for each in cells)
-    return [name for name in policies if counts[name] < max(counts.values())]
 
 
 def _policies_with(cells: Sequence[CellSummary], holds: Callable[[CellSummary], bool]) -> list[str]:
@@ -309,8 +305,9 @@ def paper_correlation(cell: Cell, seed: int = 0) -> Interval:
     if np.isnan(value) or len(steps) < LEAST_BLOCKS:
         return Interval(value, np.nan, np.nan)
     draws = block_draws(len(steps), seed)
+    # (classes, blocks) each
     sums, counts = (np.stack([classes[name][part] for name in pairs]) for part in (0, 1))
-    drawn = draws @ counts.T
+    drawn = draws @ counts.T  # (draws, blocks) -> (draws, classes)
     kept = np.all(drawn > 0, axis=1)  # all classes have a mean
     means = draws[kept] @ sums.T / drawn[kept]
     again = spearman(means, np.broadcast_to(theirs, means.shape))

@@ -15,12 +15,13 @@ from studies.made_diverged import check_diverged, faults, joined, words_of
 
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
+from glassesjax.model.language import ModelHeader
 from glassesjax.model.tokenizer import ByteLevelTokenizer
 from glassesjax.precision import F64, RoundingPlan
 from glassesjax.runs.record import names, to_row
+from glassesjax.studies.influence import measure as study
 from glassesjax.studies.influence.measure import (
     InfluenceSettings,
-    _of_text,
     measure,
     open_subject,
 )
@@ -354,8 +355,14 @@ LINES = "\n".join(" ".join(str(10 * line + word) for word in range(10)) for line
         ("7", 4, 20, [7]),
     ],
 )
-def test_passages_are_spread_over_a_text_without_its_opening(text, count, limit, starts):
-    found = _of_text(WORDS, "some", text, count, limit)
+def test_passages_are_spread_over_a_text_without_its_opening(
+    monkeypatch, tmp_path, subject, text, count, limit, starts
+):
+    header = ModelHeader("words", subject.model.config, WORDS, lambda: subject.model)
+    monkeypatch.setattr(study, "open_one", lambda settings, positions: header)
+    (tmp_path / "text").write_text(text)
+    settings = {"text": (str(tmp_path / "text"),), "passages": count, "max_tokens": limit}
+    found = open_subject(InfluenceSettings(model="smollm2", **settings)).passages
     if starts is not None:
         assert [passage.tokens[0] for passage in found] == starts
         assert [passage.offset for passage in found] == [0]
