@@ -18,9 +18,11 @@ def _displayed(n: int, dim: int, order: int) -> Measurement:
     values[:-1] = np.abs(values[:-1])  # others on one side, the last one opposite
     values[-1] = -np.abs(values[-1])
     values /= np.linalg.norm(values, ord=order, axis=1, keepdims=True)
+    # The next row has the last token once more: n + 1 weights against n.
     longer = weights_of(np.append(logits, logits[-1]))
     printed = float(np.sum(np.abs(longer[:-1] - weights_of(logits))) + longer[-1])
     left = float(np.sum(np.abs(step_of(logits, values))))
+    # An inequality that is to fail: what is printed as the larger side must be clearly less.
     return Measurement(
         setting=f"values of unit L{order} norm, {n=}, d={dim}",
         size=n,

@@ -21,7 +21,7 @@ def _change(n: int, scale: float, last_weights: int) -> Measurement:
     return Measurement.equality(
         setting=f"no positions, {n=}, {scale=}, {last_weights} times the last weight",
         measured=bound,
-        expected=change / 2,
+        expected=change / 2,  # the others lose together what the new weight gains
         roundoff=8 * (n + 16) * U,
         size=n,
         hypotheses=(

@@ -16,12 +16,12 @@ def _through_zero(n: int, eps: float = 0.0) -> Measurement:
 
     The other values w solve z_{n+1} = -z_n for the last value one; they tend to minus two.
     """
-    share = 1 / n
+    share = 1 / n  # weight of the last token in row n; equal logits
     factor = share * (1 - share) / (1 + share)
     w = -(2 + 2 * share + factor) / (2 * (1 - share) - factor)
     values = np.r_[np.full(n - 1, w), 1.0][:, None]
     z = float(np.mean(values)) + 1
-    after = np.array([z, z + float(step_of(np.zeros(n), values)[0])])
+    after = np.array([z, z + float(step_of(np.zeros(n), values)[0])])  # rows n and n + 1
     normalized = after / np.sqrt(after**2 + eps)  # the second norm, of one coordinate
     out = after + normalized  # psi is the identity
     return Measurement(
@@ -43,6 +43,7 @@ def _through_zero(n: int, eps: float = 0.0) -> Measurement:
 
 def _growing(n: int, growth: float = 1.0) -> Measurement:
     """The last token's logit grows as log (n - 1): its weight stays 1/2, then 1/3 a copy."""
+    # exp of it is n - 1, as much as all others together.
     logits = np.r_[np.zeros(n - 1), growth * np.log(n - 1)]
     values = np.r_[-np.ones(n - 1), 1.0][:, None]
     return Measurement(

@@ -16,12 +16,12 @@ def _late(n: int, power: float = 1.0) -> Measurement:
 
     Lemma B.2 wants the last entries of the two rows to approach each other.
     """
-    distance = np.arange(n + 1)[::-1]
+    distance = np.arange(n + 1)[::-1]  # of each key from the query, the last token
     longer = (1.0 + distance) ** -power  # row n + 1; row n has the same at equal distance
     return Measurement.equality(
         setting=f"the last entry under positions (1 + r)^-{power:g}, {n=}",
         measured=float(abs(longer[-2] - longer[-1])),
-        expected=0.5,
+        expected=0.5,  # 1 - 1 / 2, at any length
         roundoff=4 * U,
         size=n,
         hypotheses=(
@@ -42,6 +42,7 @@ def _triangular(n: int, late: int) -> Measurement:
     return Measurement.equality(
         setting=f"the last {late} of {n} entries differ",
         measured=float(np.sum(np.abs(weights_of(x) - weights_of(x_star)))),
+        # A quarter of the entries are one in either row: n (3 + e) / 4 is the softmax's sum.
         expected=2 * (math.e - 1) / (3 + math.e),
         roundoff=4 * (n + 16) * U,
         size=n,

@@ -28,6 +28,7 @@ def _rotary(n: int, share: float = 1.0, seeds: int = 4) -> Measurement:
         rows = random.normal(size=(n + 1, DIM))
         rows[-1] = rows[-2]
         query = random.normal(size=DIM)
+        # Pairs of coordinates as complex numbers, (n + 1, half): a rotation is a product.
         keys = (rows[:, :half] + 1j * rows[:, half:]) * turns
         queries = (query[:half] + 1j * query[half:]) * turns[-2:]
         logits = (keys @ queries.conj().T).real / np.sqrt(DIM)
@@ -52,7 +53,7 @@ def _penalty(n: int, share: float = 1.0) -> Measurement:
         expected=n - 1.0,
         roundoff=4 * n * U,
         size=n,
-        norm="none",
+        norm="none",  # a range of logits
         hypotheses=(_whole("penalty of the neighbor", penalties[1], slope),),
     )
 
@@ -62,6 +63,7 @@ def _plateau(n: int, share: float = 1.0) -> Measurement:
     slope, values = 0.1, np.r_[-np.ones(n - 1), 1.0][:, None]
     penalties = -share * slope * np.arange(n + 1)[::-1]
     row, longer = weights_of(penalties[1:]), weights_of(penalties)
+    # Row n has the n smallest penalties; row n + 1 repeats the last token, of value one.
     z = float((row @ values)[0])
     step = float((longer[:-1] @ values)[0] + longer[-1] - z)
     expected = -np.expm1(-slope) * (1 + 1 - 2 * -np.expm1(-slope))  # z is 2 (1 - q) - 1

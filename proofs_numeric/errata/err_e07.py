@@ -13,23 +13,11 @@ from proofs_numeric.support.paper_decoder import PaperDecoder, Reach
 MARGIN = 0.01
 
 
-def _decoder(sigma: float, length: int, layers: int) -> PaperDecoder:
-    """Psi multiplies by sigma, and all divisors are one, so that no reading of beta matters."""
-    drawn = paper_decoder.draw(7, length=length, layers=layers, linear=True)
-    there = np.isfinite(drawn.beta1)
-    return drawn._replace(
-        linear=sigma * there[:, None, None] * np.eye(paper_decoder.WIDTH),
-        beta1=np.where(there, 1.0, np.inf),
-        beta2=np.ones_like(drawn.beta2),
-        beta3=np.ones(()),
-    )
-
-
 def _printed(decoder: PaperDecoder, reach: Reach) -> np.ndarray:
     """The bound as it is stated in the appendix; layers that are not there become factors of I."""
     there = np.isfinite(decoder.beta1)
     sigmas = np.where(there, paper_decoder.sigma(decoder), 1.0)
-    weights = np.where(there[:, None, None], reach.weights, 0.0)
+    weights = np.where(there[:, None, None], reach.weights, 0.0)  # (layers, slots, slots)
     return np.asarray(path_bound_corollary(weights, np.ones(len(there)), sigmas))
 
 
@@ -37,6 +25,7 @@ def _below(
     setting: str, decoder: PaperDecoder, reach: Reach, bounds: np.ndarray, token: int
 ) -> Measurement:
     """That a number is clearly below the derivative; it is to be the printed one."""
+    # Over the tokens alone, not the empty slots before them.
     changed = float(np.max(np.abs(bounds - _printed(decoder, reach))[int(decoder.start) :]))
     return Measurement(
         setting=setting,
@@ -51,9 +40,21 @@ def _below(
 
 
 def _all() -> Iterator[tuple[str, PaperDecoder, Reach]]:
-    cases = [(sigma, layers) for sigma in (0.0, 0.25, 1.0) for layers in (1, 2, 4)]
-    decoders = [_decoder(sigma, 6, layers) for sigma, layers in cases]
-    names = [f"{sigma=}, L={layers}" for sigma, layers in cases]
+    """Psi multiplies by sigma, and all divisors are one, so that no reading of beta matters."""
+    names, decoders = [], []
+    for sigma in (0.0, 0.25, 1.0):
+        for layers in (1, 2, 4):
+            drawn = paper_decoder.draw(7, length=6, layers=layers, linear=True)
+            there = np.isfinite(drawn.beta1)  # neutral layers stay neutral
+            names.append(f"{sigma=}, L={layers}")
+            decoders.append(
+                drawn._replace(
+                    linear=sigma * there[:, None, None] * np.eye(paper_decoder.WIDTH),
+                    beta1=np.where(there, 1.0, np.inf),
+                    beta2=np.ones_like(drawn.beta2),
+                    beta3=np.ones(()),
+                )
+            )
     return zip(names, decoders, paper_decoder.reaches(decoders), strict=True)
 
 

@@ -13,24 +13,12 @@ from proofs_numeric.support.paper_decoder import PaperDecoder, Reach
 MARGIN = 0.1
 
 
-def _decoder(beta1: float, beta2: float, layers: int) -> PaperDecoder:
-    """No MLP: its divisor is then nowhere in the derivative."""
-    drawn = paper_decoder.draw(8, length=6, layers=layers, linear=True)
-    there = np.isfinite(drawn.beta1)
-    return drawn._replace(
-        linear=np.zeros_like(drawn.linear),
-        beta1=np.where(there, beta1, np.inf),
-        beta2=np.full_like(drawn.beta2, beta2),
-        beta3=np.ones(()),
-    )
-
-
 def _below(setting: str, decoder: PaperDecoder, reach: Reach, divisors: np.ndarray) -> Measurement:
     """The path sum with some divisors, at the first token, and the derivative less a margin."""
     first, layers = int(decoder.start), int(np.sum(np.isfinite(decoder.beta1)))
     there = np.isfinite(decoder.beta1)
     passed = np.where(there, divisors, np.inf)  # neutral layers add nothing
-    constants = (np.ones(()), np.zeros(len(there)))
+    constants = (np.ones(()), np.zeros(len(there)))  # beta3, and no MLP in any layer
     bounds = np.asarray(path_bound_theorem(reach.weights, passed, *constants))
     return Measurement(
         setting=setting,
@@ -48,9 +36,21 @@ def _below(setting: str, decoder: PaperDecoder, reach: Reach, divisors: np.ndarr
 
 
 def _all() -> Iterator[tuple[str, PaperDecoder, Reach]]:
-    cases = [(*betas, layers) for betas in ((1.0, 4.0), (0.5, 1.0)) for layers in (1, 2, 4)]
-    decoders = [_decoder(*case) for case in cases]
-    names = [f"beta1={case[0]}, beta2={case[1]}, L={case[2]}" for case in cases]
+    """No MLP: its divisor is then nowhere in the derivative."""
+    names, decoders = [], []
+    for beta1, beta2 in ((1.0, 4.0), (0.5, 1.0)):
+        for layers in (1, 2, 4):
+            drawn = paper_decoder.draw(8, length=6, layers=layers, linear=True)
+            there = np.isfinite(drawn.beta1)  # neutral layers stay neutral
+            names.append(f"beta1={beta1}, beta2={beta2}, L={layers}")
+            decoders.append(
+                drawn._replace(
+                    linear=np.zeros_like(drawn.linear),
+                    beta1=np.where(there, beta1, np.inf),
+                    beta2=np.full_like(drawn.beta2, beta2),
+                    beta3=np.ones(()),
+                )
+            )
     return zip(names, decoders, paper_decoder.reaches(decoders), strict=True)
 
 

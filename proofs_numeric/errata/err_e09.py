@@ -9,44 +9,28 @@ from glassesjax.theory.closed_forms import path_count
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
 
-def _cesaro(n: int, layers: int) -> list[list[list[Fraction]]]:
-    """Uniform attention plus the identity, beta1 one: the entries of each layer."""
-    entry = lambda i, j: Fraction(int(j <= i), i + 1) + int(i == j)
-    return [[[entry(i, j) for j in range(n)] for i in range(n)] for _ in range(layers)]
-
-
-def _last_first(matrices: list[list[list[Fraction]]]) -> Fraction:
-    """Entry of the product: what the proof's repeated chain rule gives, last token to first."""
-    n = len(matrices[0])
-    row = [Fraction(i == n - 1) for i in range(n)]
-    for layer in reversed(matrices):
-        row = [sum((row[k] * layer[k][j] for k in range(n)), Fraction(0)) for j in range(n)]
-    return row[0]
-
-
-def _summed(matrices: list[list[list[Fraction]]], inner: int) -> Fraction:
-    """The display's sum over so many inner tokens, literally, from token one to the last.
+def _apart(n: int, layers: int, inner: int) -> Measurement:
+    """The display's sum over so many inner tokens, literally, against the product's entry.
 
     With L inner tokens the display has a factor for the step from k_1 to i, L - 2 between its
     neighbors up to k_{L-1}, and one from k_L to n; nothing joins k_{L-1} to k_L but their order.
     """
-    n, layers = len(matrices[0]), len(matrices)
-    total = Fraction(0)
+    # Uniform attention plus the identity, beta1 one, the same in each layer.
+    entry = [[Fraction(int(j <= i), i + 1) + int(i == j) for j in range(n)] for i in range(n)]
+    # The proof's repeated chain rule, from the last token to the first.
+    row = [Fraction(i == n - 1) for i in range(n)]
+    for _ in range(layers):
+        row = [sum((row[k] * entry[k][j] for k in range(n)), Fraction(0)) for j in range(n)]
+    printed = Fraction(0)
     for tokens in itertools.combinations_with_replacement(range(n), inner):
-        steps = [matrices[0][tokens[0]][0]]
-        steps += [matrices[k][tokens[k]][tokens[k - 1]] for k in range(1, layers - 1)]
-        steps.append(matrices[layers - 1][n - 1][tokens[-1]])
-        total += math.prod(steps, start=Fraction(1))
-    return total
-
-
-def _apart(n: int, layers: int, inner: int) -> Measurement:
-    matrices = _cesaro(n, layers)
-    true, printed = _last_first(matrices), _summed(matrices, inner)
+        steps = [entry[tokens[0]][0]]
+        steps += [entry[tokens[k]][tokens[k - 1]] for k in range(1, layers - 1)]
+        steps.append(entry[n - 1][tokens[-1]])
+        printed += math.prod(steps, start=Fraction(1))
     return Measurement(
         setting=f"uniform attention, {n=}, L={layers}, {inner} inner tokens",
-        measured=1.01,
-        bound=float(printed / true),
+        measured=1.01,  # the display must exceed the product by one percent at least
+        bound=float(printed / row[0]),
         size=layers,
         hypotheses=(
             Hypothesis(name="inner tokens beside the printed L", distance=float(layers - inner)),
@@ -56,6 +40,7 @@ def _apart(n: int, layers: int, inner: int) -> Measurement:
 
 def _counts(n: int, layers: int, inner: int) -> Measurement:
     """All entries one: the number of paths, which Figure 1(b) shows for L - 1 inner tokens."""
+    # A path never goes back in the text: non-decreasing sequences of tokens.
     ordered = itertools.combinations_with_replacement(range(n), inner)
     return Measurement(
         setting=f"paths of Figure 1(b), {n=}, L={layers}, {inner} inner tokens",

@@ -6,45 +6,44 @@ import numpy as np
 
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support import paper_decoder
-from proofs_numeric.support.paper_decoder import PaperDecoder, Reach, quotients
+from proofs_numeric.support.paper_decoder import quotients
 
 # By which factor the true derivative must exceed the bound at least.
 CLEAR = 2.0
 DRAWS = 12
 
 
-def _decoders(scale: float, layers: int, *, moves: bool) -> list[PaperDecoder]:
-    """No MLP, divisors of one, queries times the scale: attention only."""
-    made = []
+def _exceeded(scale: float, layers: int, *, moves: bool) -> Measurement:
+    """The worst draw and token: a factor against the derivative over the bound.
+
+    No MLP, divisors of one, queries times the scale: attention only.
+    """
+    decoders = []
     for seed in range(DRAWS):
         options = {"length": 8, "layers": layers, "logit_scale": scale, "moves": moves}
         drawn = paper_decoder.draw(seed, linear=True, **options)
-        there = np.isfinite(drawn.beta1)
-        made.append(
+        decoders.append(
             drawn._replace(
                 linear=np.zeros_like(drawn.linear),
-                beta1=np.where(there, 1.0, np.inf),
+                beta1=np.where(np.isfinite(drawn.beta1), 1.0, np.inf),  # neutral layers stay so
                 beta3=np.ones(()),
             )
         )
-    return made
-
-
-def _exceeded(scale: float, layers: int, *, moves: bool) -> Measurement:
-    """The worst draw and token: a factor against the derivative over the bound."""
-    measured = [
-        (_worst(decoder, reach), reach)
-        for decoder, reach in _pairs(_decoders(scale, layers, moves=moves))
+    reaches = paper_decoder.reaches(decoders)
+    worst = [
+        float(np.max(quotients(reach.norms, paper_decoder.bound(decoder, reach))))
+        for decoder, reach in zip(decoders, reaches, strict=True)
     ]
-    quotient, reach = max(measured, key=lambda each: each[0])
-    constant, sums = paper_decoder.hypotheses(reach)
+    at = int(np.argmax(worst))
+    constant, sums = paper_decoder.hypotheses(reaches[at])
     words = "" if moves else ", held fixed"
     return Measurement(
         setting=f"logit scale {scale:g}, L={layers}{words}",
         measured=CLEAR,
-        bound=quotient,
+        bound=worst[at],
         hypotheses=(
             sums,
+            # Turned round: constant weights are what the erratum excludes.
             Hypothesis(
                 name="attention that does not depend on its input",
                 distance=float(constant.distance == 0),
@@ -52,15 +51,6 @@ def _exceeded(scale: float, layers: int, *, moves: bool) -> Measurement:
         ),
         size=layers,
     )
-
-
-def _pairs(decoders: list[PaperDecoder]) -> Iterator[tuple[PaperDecoder, Reach]]:
-    return zip(decoders, paper_decoder.reaches(decoders), strict=True)
-
-
-def _worst(decoder: PaperDecoder, reach: Reach) -> float:
-    """The largest derivative over its bound, of all tokens."""
-    return float(np.max(quotients(reach.norms, paper_decoder.bound(decoder, reach))))
 
 
 def _measure(suite: Suite) -> Iterator[Measurement]:

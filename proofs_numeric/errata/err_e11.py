@@ -10,31 +10,14 @@ from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.paper.lem_b6 import rank_deficiency
 
 
-def _shift(n: int) -> np.ndarray:
-    """Each token sees the one before it only, the first itself: one nonzero weight a row."""
-    weights = np.eye(n, k=-1)
-    weights[0, 0] = 1
-    return weights
-
-
-def _skips(n: int) -> np.ndarray:
-    """Every token sees the first only."""
-    weights = np.zeros((n, n))
-    weights[:, 0] = 1
-    return weights
-
-
-def _sparse_rows(weights: np.ndarray) -> float:
-    return float(np.sum(np.sum(weights[1:] != 0, axis=1) < 2))
-
-
 def _simple(setting: str, weights: np.ndarray) -> Measurement:
     """How many rows lack two nonzeros while the eigenvalue is simple: at least one."""
     simple = bool(is_simple_one(weights)) and rank_deficiency(weights - np.eye(len(weights))) == 1
+    sparse = float(np.sum(np.sum(weights[1:] != 0, axis=1) < 2))  # the first row has one entry
     return Measurement(
         setting=setting,
         measured=1.0,
-        bound=_sparse_rows(weights) * simple,
+        bound=sparse * simple,
         size=len(weights),
         hypotheses=(
             Hypothesis(
@@ -45,25 +28,26 @@ def _simple(setting: str, weights: np.ndarray) -> Measurement:
     )
 
 
-def _underflow(dtype: str, gap: float) -> np.ndarray:
-    """Softmax of two logits so far apart, in a format; every exact weight is positive."""
-    logits = np.array([[0.0, -np.inf], [0.0, gap]])
-    shifted = logits - np.max(logits, axis=1, keepdims=True)
-    grown = np.asarray(jnp.asarray(np.exp(shifted), dtype), np.float64)
-    total = np.asarray(jnp.asarray(np.sum(grown, axis=1, keepdims=True), dtype), np.float64)
-    return np.asarray(jnp.asarray(grown / total, dtype), np.float64)
-
-
 def _measure(suite: Suite) -> Iterator[Measurement]:
     for n in (2, 4, 8) if suite == "quick" else (2, 4, 8, 16, 32):
-        yield _simple(f"each token sees the one before it only, {n=}", _shift(n))
-        yield _simple(f"each token sees the first only, {n=}", _skips(n))
+        # One nonzero weight a row; the first token can only see itself.
+        weights = np.eye(n, k=-1)
+        weights[0, 0] = 1
+        yield _simple(f"each token sees the one before it only, {n=}", weights)
+        weights = np.zeros((n, n))
+        weights[:, 0] = 1
+        yield _simple(f"each token sees the first only, {n=}", weights)
 
 
 def _counter_case() -> Iterator[Measurement]:
     """Rows whose one nonzero is on the diagonal, as low precision makes them: one is double."""
     for dtype, gap in (("float16", 20.0), ("bfloat16", 100.0), ("float64", 800.0)):
-        weights = _underflow(dtype, gap)
+        # Softmax of two logits so far apart; every exact weight is positive. NumPy has no
+        # bfloat16: JAX rounds after each operation, which is done in float64.
+        rounded = lambda x, dtype=dtype: np.asarray(jnp.asarray(x, dtype), np.float64)
+        logits = np.array([[0.0, -np.inf], [0.0, gap]])
+        grown = rounded(np.exp(logits - np.max(logits, axis=1, keepdims=True)))
+        weights = rounded(grown / rounded(np.sum(grown, axis=1, keepdims=True)))
         yield _simple(f"logits {gap:g} apart, in {dtype}", weights)
 
 

@@ -7,19 +7,17 @@ import numpy as np
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.paper.lem_b6 import rank_deficiency
 from proofs_numeric.support import paper_decoder
-from proofs_numeric.support.paper_decoder import PaperDecoder
-
-
-def _window(n: int, step: float) -> np.ndarray:
-    """Half of what two neighbors see, half the residual; own weights that differ by a step."""
-    own = 0.5 + step * np.arange(n)
-    own[0] = 1.0
-    return (np.diag(own) + np.diag(1 - own[1:], -1) + np.eye(n)) / 2
 
 
 def _missing(n: int, step: float) -> Measurement:
-    """Eigenvectors that a basis would need and the matrix does not have."""
-    weights = _window(n, step)
+    """Eigenvectors that a basis would need and the matrix does not have.
+
+    Half of what two neighbors see, half the residual; own weights that differ by a step.
+    """
+    own = 0.5 + step * np.arange(n)
+    own[0] = 1.0
+    weights = (np.diag(own) + np.diag(1 - own[1:], -1) + np.eye(n)) / 2
+    # A triangular matrix: its eigenvalues are on the diagonal.
     diagonal = np.diag(weights)
     measured = sum(rank_deficiency(weights - value * np.eye(n)) for value in np.unique(diagonal))
     return Measurement(
@@ -36,22 +34,20 @@ def _missing(n: int, step: float) -> Measurement:
     )
 
 
-def _turning(depth: int, turn: float) -> PaperDecoder:
-    """psi(x) = turn x, where the bound tends to one: beta1 = beta2 = 1, beta3 = 4^L."""
+def _falls_short(turn: float) -> Measurement:
+    """The bound for the first token tends to one, and the derivative need not.
+
+    Here psi(x) = turn x, beta1 = beta2 = 1 and beta3 = 4^L.
+    """
+    depth = 4
     drawn = paper_decoder.draw(3, length=4, layers=depth, linear=True)
-    there = np.isfinite(drawn.beta1)
-    return drawn._replace(
+    there = np.isfinite(drawn.beta1)  # neutral layers stay neutral
+    decoder = drawn._replace(
         linear=turn * there[:, None, None] * np.eye(paper_decoder.WIDTH),
         beta1=np.where(there, 1.0, np.inf),
         beta2=np.ones_like(drawn.beta2),
         beta3=np.asarray(4.0**depth),
     )
-
-
-def _falls_short(turn: float) -> Measurement:
-    """The bound for the first token tends to one, and the derivative need not."""
-    depth = 4
-    decoder = _turning(depth, turn)
     [reach] = paper_decoder.reaches([decoder])
     first, bounds = int(decoder.start), paper_decoder.bound(decoder, reach)
     opposed = decoder.linear[:depth] + np.eye(paper_decoder.WIDTH)

@@ -18,7 +18,7 @@ def _row(mask: str, seed: int, times: int) -> Measurement:
         setting=f"{mask} mask, 2 layers, {times} times 3 types, {seed=}",
         size=times,
         measured=CLEAR,
-        bound=float(measured[2]),
+        bound=float(measured[2]),  # after two layers
         roundoff=allowed,
         hypotheses=(
             ratio_kept(first, second),

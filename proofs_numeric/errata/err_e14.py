@@ -9,18 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from glassesjax.precision import BF16, E4M3FN, E5M2, F16, F32, FloatFormat, ulp_distance
+from glassesjax.precision import BF16, E4M3FN, E5M2, F16, F32, ulp_distance
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
 FORMATS = (BF16, F16, E4M3FN, E5M2, F32)
 PRINTED = 0.0  # steps, or changed tokens, that the paper allows for close values
 MARGIN = 0.5  # steps by which the result must exceed the bound
 UNEMBED = np.eye(2)
-
-
-def _exponents(fmt: FloatFormat, count: int) -> np.ndarray:
-    """Halved distances 2^-k: from a quarter of the spacing to the carrier's own."""
-    return np.round(np.linspace(fmt.mantissa_bits + 3, 51, count))
 
 
 class Pairs(NamedTuple):
@@ -41,9 +36,12 @@ def _steps(low: Float[Array, "formats n"], high: Float[Array, "formats n"]) -> A
 
 def _pairs(count: int, shift: float = 0.0) -> Pairs:
     """Numbers around the middle of two neighbors, or a share of their spacing above it."""
-    middles = np.array([[1 + fmt.unit_roundoff] for fmt in FORMATS])
+    middles = np.array([[1 + fmt.unit_roundoff] for fmt in FORMATS])  # (formats, 1)
     centers = middles + shift * np.array([[fmt.epsilon] for fmt in FORMATS])
-    halves = 2.0 ** -np.stack([_exponents(fmt, count) for fmt in FORMATS])
+    # Halved distances 2^-k, (formats, count): from a quarter of the format's spacing to a few
+    # spacings of float64, in which the pairs are given.
+    ends = [np.linspace(fmt.mantissa_bits + 3, 51, count) for fmt in FORMATS]
+    halves = 2.0 ** -np.stack([np.round(each) for each in ends])
     low, high = centers - halves, centers + halves
     return Pairs(low, high, middles, np.asarray(_steps(low, high)))
 
@@ -70,6 +68,7 @@ def _rounded(pairs: Pairs, row: int, column: int) -> Measurement:
 
 def _tokens(k: int, lead: float = 0.0) -> Measurement:
     """Two representations 2^-k apart, and whether the greedy token is another."""
+    # Without a lead each token comes first in one of the two: a tie lies between.
     near = np.array([[1 + lead + 2.0**-k, 1.0], [1 + lead, 1 + 2.0**-k]])
     logits = near @ UNEMBED.T
     first, second = np.argmax(logits, axis=1)

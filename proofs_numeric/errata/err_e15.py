@@ -16,7 +16,7 @@ def _distance(n: int, high: Fraction, low: Fraction = Fraction(1)) -> Fraction:
     """L1 distance of the alternating rows' weights, entry by entry, of these two numerators."""
     first = [high if i % 2 == 0 else low for i in range(n)]
     second = [low if i % 2 == 0 else high for i in range(n)]
-    z, z_star = sum(first), sum(second)
+    z, z_star = sum(first), sum(second)  # different at odd lengths alone
     return sum((abs(a / z - b / z_star) for a, b in zip(first, second, strict=True)), Fraction(0))
 
 

@@ -13,14 +13,14 @@ U = 2.0**-53
 def _step(n: int, other: np.ndarray) -> Measurement:
     """A start token of zeros and n copies of another."""
     dim = len(other)
-    values = np.r_[np.zeros((1, dim)), np.tile(other, (n, 1))]
+    values = np.r_[np.zeros((1, dim)), np.tile(other, (n, 1))]  # (n + 1, d)
     step = step_of(np.zeros(n + 1), values)
     return Measurement.equality(
         setting=f"tokens that differ in {np.count_nonzero(other)} coordinates, {n=}, d={dim}",
         measured=float(np.max(np.abs(step))),
         expected=float(np.sum(np.abs(step))) / dim,
         roundoff=4 * (n + dim) * U,
-        size=dim,
+        size=dim,  # by which the two norms differ
         hypotheses=(
             Hypothesis(name="spread of the tokens' difference", distance=float(np.ptp(other))),
         ),

@@ -17,17 +17,13 @@ def _attended(counts: tuple[int, int], query: int) -> Fraction:
     return Fraction(mixed) / sum(shares) + VALUES[1]
 
 
-def _token_by_token(counts: tuple[int, int]) -> Fraction:
-    """The same by a sum over the tokens one by one, a one attending."""
-    types = [kind for kind in (0, 1) for _ in range(counts[kind])]
-    total = sum((GROWN[1][kind] for kind in types), Fraction(0))
-    return sum((GROWN[1][kind] / total * VALUES[kind] for kind in types), Fraction(0)) + VALUES[1]
-
-
 def _off(counts: tuple[int, int], query: int) -> Measurement:
     zeros, ones = counts
-    true, measured = _token_by_token(counts), _attended(counts, query)
-    printed = _attended(counts, 0)
+    # By a sum over the tokens one by one, a one attending; its own value is the residual.
+    types = [0] * zeros + [1] * ones
+    total = sum((GROWN[1][kind] for kind in types), Fraction(0))
+    true = sum((GROWN[1][kind] / total * VALUES[kind] for kind in types), Fraction(0)) + VALUES[1]
+    measured, printed = _attended(counts, query), _attended(counts, 0)
     # n1 / (n0 + n1) - n1 / (3 n0 + n1)
     apart = Fraction(2 * zeros * ones, (zeros + ones) * (3 * zeros + ones))
     return Measurement.equality(

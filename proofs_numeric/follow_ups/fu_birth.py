@@ -14,7 +14,6 @@ from glassesjax.theory.birth import (
 )
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support import paper_decoder
-from proofs_numeric.support.paper_decoder import PaperDecoder
 
 U = 2.0**-53
 # Exact for polynomials up to degree 47 in ln(1 / x); depths below have degree 5 at most.
@@ -24,65 +23,14 @@ RULE_ERROR = 1e-12  # of its nodes and weights, which NumPy has to about 1e-14
 PLACES = np.exp(-np.linspace(0.0, 12.0, 2001)[::-1])  # from 6e-6 to 1
 
 
-def _profile(decoder: PaperDecoder) -> tuple[np.ndarray, tuple[Hypothesis, ...]]:
-    """Norms of the last row's derivative, of sum one, and how far attention is from uniform."""
-    [reach] = paper_decoder.reaches([decoder])
-    first = int(decoder.start)
-    norms = reach.norms[first:]
-    length = len(norms)
-    uniform = np.tri(length) / np.arange(1, length + 1)[:, None]
-    far = float(np.max(np.abs(reach.weights[:, first:, first:] - uniform)))
-    hypotheses = (
-        Hypothesis(name="distance from uniform attention", distance=far, allowed=4 * length * U),
-    )
-    return norms / np.sum(norms), hypotheses
-
-
-def _decoder(length: int, depth: int, mixing: float, suite: Suite, steep: float) -> PaperDecoder:
-    """Constant divisors, so that attention's share is the mixing; psi is linear."""
-    drawn = paper_decoder.draw(
-        6, length=length, layers=depth, linear=True, suite=suite, logit_scale=steep
-    )
-    there = np.isfinite(drawn.beta1)
-    return drawn._replace(beta1=np.where(there, 1 / mixing - 1, np.inf))
-
-
 @functools.cache  # each depth and mixing compiles the recursion anew
 def _densities_at(depth: int, mixing: float) -> tuple[np.ndarray, np.ndarray]:
     """The library's density at the rule's nodes, a row for each order, and at the places."""
     orders = np.arange(1, ORDERS + 1)[:, None]
-    nodes = np.exp(-NODES / (orders + 1))
+    nodes = np.exp(-NODES / (orders + 1))  # (orders, nodes)
     every = jnp.asarray(np.concatenate([nodes.ravel(), PLACES]))
     density = np.asarray(residual_density(every, depth, mixing))
     return density[: nodes.size].reshape(nodes.shape), density[nodes.size :]
-
-
-def _moment(depth: int, mixing: float, order: int) -> float:
-    """E[X^m] by quadrature of the library's density, and its atom at one."""
-    density = _densities_at(depth, mixing)[0][order - 1]
-    return float(RULE @ density) / (order + 1) + residual_atom(depth, mixing)
-
-
-def _moments(
-    setting: str,
-    profile: np.ndarray,
-    depth: int,
-    mixing: float,
-    hypotheses: tuple[Hypothesis, ...],
-) -> Iterator[Measurement]:
-    """Factorial moments: K of the profile is binomial given X, exactly at each length."""
-    last = len(profile) - 1
-    for order in range(1, min(ORDERS, last) + 1):
-        falling = np.prod([np.arange(last + 1) - k for k in range(order)], axis=0)
-        scale = float(np.prod([last - k for k in range(order)]))
-        yield Measurement.equality(
-            setting=f"moment {order}, {setting}",
-            measured=float(profile @ falling) / scale,
-            expected=_moment(depth, mixing, order),
-            roundoff=RULE_ERROR,
-            hypotheses=hypotheses,
-            size=last + 1,
-        )
 
 
 def _transport(
@@ -97,8 +45,10 @@ def _transport(
     density = _densities_at(depth, mixing)[1]
     logs = np.log(PLACES)
     steps = np.diff(logs) * (density * PLACES)[1:]  # of the integral over ln x, from below or above
+    # Summed from one downwards: the distribution function is what the part above leaves.
     beyond = 1 - residual_atom(depth, mixing) - np.cumsum(steps[::-1])[::-1]
     limit = np.append(np.maximum(beyond, 0), 1 - residual_atom(depth, mixing))
+    # 1e-12 keeps a place that is a whole multiple of 1 / (n - 1) from falling to the one below.
     measured = np.cumsum(profile)[np.minimum((PLACES * last + 1e-12).astype(int), last)]
     area = float(np.sum(np.diff(PLACES) * np.abs(measured - limit)[1:]))
     return Measurement(
@@ -115,15 +65,45 @@ def _transport(
 def _compared(
     length: int, depth: int, mixing: float, suite: Suite, steep: float = 0.0
 ) -> Iterator[Measurement]:
-    decoder = _decoder(length, depth, mixing, suite, steep)
-    profile, hypotheses = _profile(decoder)
+    """Factorial moments and distribution of one decoder's profile against the density's."""
+    drawn = paper_decoder.draw(
+        6, length=length, layers=depth, linear=True, suite=suite, logit_scale=steep
+    )
+    # Constant divisors make attention's share the mixing; neutral layers keep theirs.
+    beta1 = np.where(np.isfinite(drawn.beta1), 1 / mixing - 1, np.inf)
+    [reach] = paper_decoder.reaches([drawn._replace(beta1=beta1)])
+    first = int(drawn.start)  # the slots before it are empty
+    profile = reach.norms[first:] / np.sum(reach.norms[first:])
+    uniform = np.tri(length) / np.arange(1, length + 1)[:, None]
+    far = float(np.max(np.abs(reach.weights[:, first:, first:] - uniform)))
+    hypothesis = Hypothesis(
+        name="distance from uniform attention", distance=far, allowed=4 * length * U
+    )
     setting = f"n={length}, H={depth}, alpha={mixing}, logits times {steep:g}"
-    yield from _moments(setting, profile, depth, mixing, hypotheses)
-    yield _transport(setting, profile, depth, mixing, hypotheses)
+    for order in range(1, min(ORDERS, length - 1) + 1):
+        # Factorial moments: the token is binomial given X, exactly at each length.
+        falling = np.prod([np.arange(length) - k for k in range(order)], axis=0)
+        scale = float(np.prod([length - 1 - k for k in range(order)]))
+        density = _densities_at(depth, mixing)[0][order - 1]
+        yield Measurement.equality(
+            setting=f"moment {order}, {setting}",
+            measured=float(profile @ falling) / scale,
+            # E[X^m]: with x = exp(-t / (m + 1)), x^m dx becomes the rule's weight exp(-t).
+            expected=float(RULE @ density) / (order + 1) + residual_atom(depth, mixing),
+            roundoff=RULE_ERROR,
+            hypotheses=(hypothesis,),
+            size=length,
+        )
+    yield _transport(setting, profile, depth, mixing, (hypothesis,))
 
 
-def _densities() -> Iterator[Measurement]:
-    """Recursion against sum, and the pure case."""
+def _measure(suite: Suite) -> Iterator[Measurement]:
+    slots, depth = paper_decoder.sizes(suite)
+    for length in (4, 16) if suite == "quick" else (4, 8, 16, 32, slots):
+        for layers in (1, depth):
+            for mixing in (0.25, 0.5, 0.9):
+                yield from _compared(length, layers, mixing, suite)
+    # The recursion against the sum; without a residual stream that sum has one term left.
     places = jnp.asarray([1e-6, 0.01, 0.3, 0.9, 1.0])
     for depth, mixing in ((1, 0.5), (6, 0.5), (24, 0.1), (6, 1.0)):
         measured = np.asarray(residual_density(places, depth, mixing))
@@ -141,15 +121,6 @@ def _densities() -> Iterator[Measurement]:
             roundoff=4 * (depth + 4) ** 2 * U * float(exact[worst]),
             size=depth,
         )
-
-
-def _measure(suite: Suite) -> Iterator[Measurement]:
-    slots, depth = paper_decoder.sizes(suite)
-    for length in (4, 16) if suite == "quick" else (4, 8, 16, 32, slots):
-        for layers in (1, depth):
-            for mixing in (0.25, 0.5, 0.9):
-                yield from _compared(length, layers, mixing, suite)
-    yield from _densities()
 
 
 def _counter_case() -> Iterator[Measurement]:

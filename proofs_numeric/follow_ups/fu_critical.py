@@ -44,21 +44,21 @@ def _layer(
 
     def one(gamma: Array, overlap: Array) -> Array:
         gram = jnp.full((TOKENS, TOKENS), overlap) + (1 - overlap) * jnp.eye(TOKENS)
-        tokens = jnp.linalg.cholesky(gram)
+        tokens = jnp.linalg.cholesky(gram)  # rows whose products are the Gram matrix
         logits = gamma * jnp.log(jnp.asarray(float(TOKENS))) * (tokens @ tokens.T)
         weights = jax.nn.softmax(logits, axis=1)
         first, second = (weights @ tokens)[:2]
         sizes = jnp.sqrt(jnp.sum(first**2) * jnp.sum(second**2))
         return jnp.stack([weights[0, 0], jnp.sum(first * second) / sizes])
 
-    return jax.vmap(one)(gamma, overlap).T
+    return jax.vmap(one)(gamma, overlap).T  # (cases, 2) -> (2, cases)
 
 
 def _bounds(n: float, share: float, overlap: float) -> Bounds:
     """With o the odds (n - 1) n^-share against a token's own weight; see the page's proof."""
     odds = (n - 1) * n**-share
     rest = 1 - overlap
-    lacking = 1 - 2 * rest * odds
+    lacking = 1 - 2 * rest * odds  # too short a row has no bound above the critical factor
     above = 2 * rest * odds * (1 / (n - 1) + overlap) / lacking if lacking > 0 else np.inf
     at = rest / ((n - 1) * (overlap + rest / 4))
     return Bounds(below=rest / overlap / odds**2, at=at, above=above)
@@ -72,6 +72,7 @@ def _share(share: float, wanted: float, sign: int) -> Hypothesis:
 
 def _cosine(n: float, share: float, overlap: float) -> float:
     gamma = share * critical_scaling(overlap)
+    # Filled to the 15 cases of the ladder, so that the forms compile for one shape.
     return float(_forms(*(np.full(15, value) for value in (n, gamma, overlap)))[1, 0])
 
 
@@ -104,8 +105,8 @@ def _limits(n: float) -> Iterator[Measurement]:
         )
 
 
-def _by_layer() -> Iterator[Measurement]:
-    """The closed forms against one layer of attention."""
+def _measure(suite: Suite) -> Iterator[Measurement]:
+    # The closed forms against one layer of attention; they need no overlap above zero.
     cases = [(share, rho) for share in SHARES for rho in (-0.1, 0.0, 0.5)]
     overlaps = np.array([rho for _, rho in cases])
     gammas = np.array([share * critical_scaling(rho) for share, rho in cases])
@@ -121,19 +122,14 @@ def _by_layer() -> Iterator[Measurement]:
                 # outputs have lengths of at least 0.15, by which errors grow.
                 roundoff=64 * TOKENS * U / 0.15,
             )
-
-
-def _measure(suite: Suite) -> Iterator[Measurement]:
-    yield from _by_layer()
-    exponents = (1, 3, 6, 12) if suite == "quick" else range(1, 31)
-    for exponent in exponents:
+    for exponent in (1, 3, 6, 12) if suite == "quick" else range(1, 31):
         yield from _limits(10.0**exponent)
 
 
 def _ratio(instance: Float[Array, "2"]) -> Float[Array, ""]:
     """What lacks to one over its bound, at a share in (0, 1) and an overlap in (0, 1)."""
     n, share, overlap = jnp.asarray(1000.0), *jax.nn.sigmoid(instance)
-    cosine = critical_cosine(n, share / (1 - overlap), overlap)
+    cosine = critical_cosine(n, share / (1 - overlap), overlap)  # gamma_c is 1 / (1 - rho)
     odds = (n - 1) * n**-share
     return (1 - cosine) * overlap * odds**2 / (1 - overlap)
 

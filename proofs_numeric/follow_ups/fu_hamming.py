@@ -20,11 +20,6 @@ U = 2.0**-53
 N, CHANGED, RANGE = 16, 2, 1.5  # of the adversary
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    grown = np.exp(logits - np.max(logits))
-    return grown / np.sum(grown)
-
-
 def _compared(
     setting: str,
     logits: tuple[np.ndarray, np.ndarray],
@@ -39,7 +34,8 @@ def _compared(
     changed = (logits[0] != logits[1]) | np.any(values[0] != values[1], axis=1)
     share = float(relative_hamming(jnp.asarray(changed, int), jnp.zeros(len(changed), int)))
     radius = float(np.max(np.linalg.norm(np.concatenate(values), axis=1)))
-    rows = [_softmax(each) for each in logits]
+    grown = [np.exp(each - np.max(each)) for each in logits]
+    rows = [each / np.sum(each) for each in grown]
     outputs = [row @ each for row, each in zip(rows, values, strict=True)]
     quantities = {
         "weights": (float(np.sum(np.abs(rows[0] - rows[1]))), hamming_weight_bound),
@@ -48,6 +44,7 @@ def _compared(
     }
     seen = np.concatenate(logits)
     for name, (measured, function) in quantities.items():
+        # Only the output's bound has the radius of the values.
         numbers = (share, spread, radius)[: 3 if name == "output" else 2]
         bound = float(function(*map(jnp.asarray, numbers)))
         yield Measurement(
@@ -67,47 +64,40 @@ def _compared(
         )
 
 
-def _random(n: int, count: int, spread: float, seed: int) -> Iterator[Measurement]:
-    random = np.random.default_rng([n, count, seed])
-    logits = spread * random.uniform(size=(2, n))
-    values = random.normal(size=(2, n, 3))
-    values /= np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1)
-    logits[1, count:], values[1, count:] = logits[0, count:], values[0, count:]
-    setting = f"{count} random substitutions, range {spread:g}"
-    yield from _compared(setting, tuple(logits), tuple(values), spread)
-
-
-def _worst(n: int, count: int, spread: float) -> Iterator[Measurement]:
-    """New tokens with the greatest logit and the opposite value: mass and output are attained."""
-    new = np.arange(n) < count
-    share = count / n
-    logits = np.zeros(n), np.where(new, spread, 0.0)
-    values = np.ones((n, 1)), np.where(new, -1.0, 1.0)[:, None]
-    # The weights' bound over what they do here, (1 - share) to first order.
-    floors = {"mass": 1.0, "output": 1.0, "weights": (1 - share) * (1 - 64 * n * U)}
-    setting = f"{count} of the greatest logit, range {spread:g}"
-    yield from _compared(setting, logits, values, spread, **floors)
-
-
 def _measure(suite: Suite) -> Iterator[Measurement]:
     for n in (16, 1024) if suite == "quick" else (2, 16, 128, 1024, 16384):
         for spread in (0.0, 1.0, 8.0):
             for count in sorted({1, n // 8, n - 1}):
-                yield from _random(n, count, spread, 0)
+                random = np.random.default_rng([n, count, 0])
+                logits = spread * random.uniform(size=(2, n))  # before and after
+                values = random.normal(size=(2, n, 3))
+                # Into the unit ball, so that the radius is at most one.
+                values /= np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1)
+                logits[1, count:], values[1, count:] = logits[0, count:], values[0, count:]
+                setting = f"{count} random substitutions, range {spread:g}"
+                yield from _compared(setting, tuple(logits), tuple(values), spread)
     for n, count, spread in ((16, 1, 1.0), (1024, 8, 3.0), (1024, 1, 700.0)):
-        yield from _worst(n, count, spread)
+        # New tokens with the greatest logit and the opposite value attain mass and output.
+        new = np.arange(n) < count
+        logits = np.zeros(n), np.where(new, spread, 0.0)
+        values = np.ones((n, 1)), np.where(new, -1.0, 1.0)[:, None]
+        # The weights' bound over what they do here, (1 - share) to first order.
+        floors = {"mass": 1.0, "output": 1.0, "weights": (1 - count / n) * (1 - 64 * n * U)}
+        setting = f"{count} of the greatest logit, range {spread:g}"
+        yield from _compared(setting, logits, values, spread, **floors)
     nothing = np.ones(8), np.ones(8)
     yield from _compared("no substitution", nothing, (np.ones((8, 1)), np.ones((8, 1))), 0.0)
 
 
 def _row(free: Float[Array, " n"]) -> Float[Array, " n"]:
+    # A sigmoid keeps the ascent within the range, which is a hypothesis.
     return RANGE * jax.nn.sigmoid(free)
 
 
 def _ratio(free: tuple[Array, Array]) -> Float[Array, ""]:
     """Change of the weights over its bound; two rows that share all but the changed tokens."""
     logits, others = (_row(each) for each in free)
-    others = jnp.concatenate([others, logits[len(others) :]])
+    others = jnp.concatenate([others, logits[len(others) :]])  # (changed,) -> (n,)
     moved = jnp.sum(jnp.abs(jax.nn.softmax(logits) - jax.nn.softmax(others)))
     share = jnp.asarray(CHANGED / N, logits.dtype)
     return moved / hamming_weight_bound(share, jnp.asarray(RANGE, logits.dtype))

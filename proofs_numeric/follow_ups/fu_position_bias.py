@@ -39,7 +39,7 @@ ROUNDOFF = 2 * DEPTH * (N + 4) * U  # relative: sums of positive terms in each l
 
 
 def _attention(mask: np.ndarray, scale: float, seed: int, slope: float = 0.0) -> np.ndarray:
-    """Softmax of logits in [0, scale], less a penalty on distance."""
+    """Softmax of logits in [0, scale], less a penalty on distance: (layers, n, n)."""
     logits = scale * np.random.default_rng(seed).uniform(size=(DEPTH, N, N))
     logits -= slope * np.abs(PLACE[:, None] - PLACE[None, :])
     grown = np.where(mask, np.exp(logits - np.max(logits, axis=-1, keepdims=True)), 0.0)
@@ -55,15 +55,6 @@ def _floor(weights: np.ndarray, mask: np.ndarray, epsilon: float) -> Hypothesis:
         name="least weight of a seen token below the epsilon",
         distance=max(0.0, epsilon - _least(weights, mask)),
         allowed=2 * U * epsilon,
-    )
-
-
-def _outside(weights: np.ndarray, kind: str) -> Hypothesis:
-    """Hypothesis of no weight outside the mask; the bound of a window covers weight beyond it."""
-    allowed = MASKS["prefix"] if kind == "prefix" else CAUSAL
-    return Hypothesis(
-        name="weight on tokens that are not to be seen",
-        distance=float(np.max(weights, where=~allowed, initial=0.0)),
     )
 
 
@@ -98,19 +89,25 @@ _rollout = jax.jit(cumulative_rollout)
 
 def _tails(setting: str, kind: str, weights: np.ndarray, epsilon: float) -> Measurement:
     """Mass on each token and all later ones, in every row, against its bound; the closest one."""
-    products = np.asarray(_rollout(weights))[-1]
+    products = np.asarray(_rollout(weights))[-1]  # (layers, n, n) -> (n, n), of all layers
     tail = np.cumsum(products[:, ::-1], axis=1)[:, ::-1]
     bounds = np.asarray(_bounds(epsilon)[kind])
-    quotients = np.max(tail, axis=0) / bounds
+    quotients = np.max(tail, axis=0) / bounds  # (n, n) -> (n,), the worst row of each token
     quotients[0] = 0.0  # all of the mass, bound one
     token = int(np.argmax(quotients))
     bound = float(bounds[token])
+    # The bound of a window covers weight beyond it, so that only causality is presumed there.
+    seen = MASKS["prefix"] if kind == "prefix" else CAUSAL
+    outside = Hypothesis(
+        name="weight on tokens that are not to be seen",
+        distance=float(np.max(weights, where=~seen, initial=0.0)),
+    )
     return Measurement(
         setting=setting,
         measured=float(np.max(tail[:, token])),
         bound=bound,
         roundoff=ROUNDOFF * bound,
-        hypotheses=(_floor(weights, MASKS[kind], epsilon), _outside(weights, kind)),
+        hypotheses=(_floor(weights, MASKS[kind], epsilon), outside),
         size=DEPTH,
     )
 
@@ -121,56 +118,18 @@ def _least_everywhere(epsilon: float) -> np.ndarray:
     return np.stack([layer + np.diag(1 - np.sum(layer, axis=1))] * DEPTH)
 
 
-def _attained() -> Measurement:
-    epsilon = 1 / 16
-    weights = _least_everywhere(epsilon)
-    products = np.diag(np.asarray(_rollout(weights))[-1])
-    bounds = np.asarray(_bounds(epsilon)["causal"])
-    token = 1 + int(np.argmax(np.abs(products / bounds - 1)[1:]))
-    return Measurement.equality(
-        setting="epsilon to each earlier token, a token's weight on itself",
-        measured=float(products[token]),
-        expected=float(bounds[token]),
-        roundoff=ROUNDOFF * float(bounds[token]),
-        hypotheses=(_floor(weights, CAUSAL, epsilon),),
-        size=DEPTH,
-    )
-
-
-def _decays(slope: float, spread: float) -> Iterator[Measurement]:
-    """Weights and, for bounds that are not trivial, rollouts between two ends; the closest."""
-    weights = _attention(CAUSAL, spread, 5, slope)
-    bracket, ends = _decay_ends(slope, spread)
-    products = np.asarray(_rollout(weights))
-    more = {"size": DEPTH}
-    name = f"slope {slope:g}, range {spread:g}"
-    yield from _between(f"weight, {name}", weights, bracket, **more)
-    if spread <= NARROW and slope > 1:  # else its upper end exceeds one
-        yield from _between(f"rollout, {name}", products[-1:], ends, **more)
-
-
-def _between(
-    setting: str, measured: np.ndarray, ends: tuple, **more: object
-) -> Iterator[Measurement]:
-    seen = CAUSAL & (PLACE > 0)[:, None]  # the first row's weight is one
-    low, high = (np.broadcast_to(np.asarray(end), measured.shape)[..., seen] for end in ends)
-    inside = measured[..., seen]
-    # Exponents of up to N slopes and ranges multiply a rounding of their argument.
-    relative = ROUNDOFF + 64 * N * DEPTH * U
-    for name, left, right in (("upper end", inside, high), ("lower end", low, inside)):
-        quotients = np.ravel(np.where(right > 1, 0.0, left / right))  # no weight exceeds one
-        worst = int(np.argmax(quotients))
-        yield Measurement(
-            setting=f"{setting}, {name}",
-            measured=float(np.ravel(left)[worst]),
-            bound=float(np.ravel(right)[worst]),
-            roundoff=relative * float(np.ravel(right)[worst]),
-            **more,  # pyrefly: ignore[bad-argument-type]
-        )
-
-
-def _peaks() -> Iterator[Measurement]:
-    """The most likely distance, and a distribution of sum one."""
+def _decays() -> Iterator[Measurement]:
+    """Weights and rollouts under a penalty on distance; without content, the distance's law."""
+    for slope in (0.1, 1.0, 5.0):
+        for spread in (0.0, NARROW, 1.5):
+            weights = _attention(CAUSAL, spread, 5, slope)
+            bracket, ends = _decay_ends(slope, spread)
+            products = np.asarray(_rollout(weights))
+            more = {"size": DEPTH}
+            name = f"slope {slope:g}, range {spread:g}"
+            yield from _between(f"weight, {name}", weights, bracket, **more)
+            if spread <= NARROW and slope > 1:  # else its upper end exceeds one
+                yield from _between(f"rollout, {name}", products[-1:], ends, **more)
     for depth, slope in ((2, 0.3), (12, 0.7), (40, 0.1)):
         profile, peak = (np.asarray(each) for each in _profile(slope, depth=depth))
         yield Measurement.equality(
@@ -190,20 +149,24 @@ def _peaks() -> Iterator[Measurement]:
         )
 
 
-def _rotary() -> Iterator[Measurement]:
-    """Aligned queries and keys: a Gaussian decay between two rates."""
-    amplitudes, frequencies = np.array([1.0, 0.5, 0.0]), np.array([0.2, 0.05, 0.01])
-    distances = np.arange(16.0)
-    kernel = np.cos(distances[:, None] * frequencies) @ amplitudes
-    ratio = np.exp(kernel - kernel[0])
-    ends = [np.asarray(end) for end in _ratio_ends(amplitudes, frequencies, distances)]
-    for name, left, right in (("upper end", ratio, ends[1]), ("lower end", ends[0], ratio)):
-        worst = 1 + int(np.argmax((left / right)[1:]))
+def _between(
+    setting: str, measured: np.ndarray, ends: tuple, **more: object
+) -> Iterator[Measurement]:
+    """The entries, of (layers, n, n), that come closest to either end."""
+    seen = CAUSAL & (PLACE > 0)[:, None]  # the first row's weight is one
+    low, high = (np.broadcast_to(np.asarray(end), measured.shape)[..., seen] for end in ends)
+    inside = measured[..., seen]
+    # Exponents of up to N slopes and ranges multiply a rounding of their argument.
+    relative = ROUNDOFF + 64 * N * DEPTH * U
+    for name, left, right in (("upper end", inside, high), ("lower end", low, inside)):
+        quotients = np.ravel(np.where(right > 1, 0.0, left / right))  # no weight exceeds one
+        worst = int(np.argmax(quotients))
         yield Measurement(
-            setting=f"rotary, aligned, {name}",
-            measured=float(left[worst]),
-            bound=float(right[worst]),
-            roundoff=64 * U,
+            setting=f"{setting}, {name}",
+            measured=float(np.ravel(left)[worst]),
+            bound=float(np.ravel(right)[worst]),
+            roundoff=relative * float(np.ravel(right)[worst]),
+            **more,  # pyrefly: ignore[bad-argument-type]
         )
 
 
@@ -216,12 +179,35 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
     uniform = _attention(CAUSAL, 0.0, 0)
     least = _least(uniform, MASKS["window"])
     yield _tails("rows that see more than the window", "window", uniform, least)
-    yield _attained()
-    for slope in (0.1, 1.0, 5.0):
-        for spread in (0.0, NARROW, 1.5):
-            yield from _decays(slope, spread)
-    yield from _peaks()
-    yield from _rotary()
+    epsilon = 1 / 16
+    weights = _least_everywhere(epsilon)
+    products = np.diag(np.asarray(_rollout(weights))[-1])
+    bounds = np.asarray(_bounds(epsilon)["causal"])
+    # The first token's weight on itself is one, whatever the epsilon.
+    token = 1 + int(np.argmax(np.abs(products / bounds - 1)[1:]))
+    yield Measurement.equality(
+        setting="epsilon to each earlier token, a token's weight on itself",
+        measured=float(products[token]),
+        expected=float(bounds[token]),
+        roundoff=ROUNDOFF * float(bounds[token]),
+        hypotheses=(_floor(weights, CAUSAL, epsilon),),
+        size=DEPTH,
+    )
+    yield from _decays()
+    # Aligned queries and keys under rotary positions: a Gaussian decay between two rates.
+    amplitudes, frequencies = np.array([1.0, 0.5, 0.0]), np.array([0.2, 0.05, 0.01])
+    distances = np.arange(16.0)
+    kernel = np.cos(distances[:, None] * frequencies) @ amplitudes
+    ratio = np.exp(kernel - kernel[0])
+    ends = [np.asarray(end) for end in _ratio_ends(amplitudes, frequencies, distances)]
+    for name, left, right in (("upper end", ratio, ends[1]), ("lower end", ends[0], ratio)):
+        worst = 1 + int(np.argmax((left / right)[1:]))  # at distance zero all are one
+        yield Measurement(
+            setting=f"rotary, aligned, {name}",
+            measured=float(left[worst]),
+            bound=float(right[worst]),
+            roundoff=64 * U,
+        )
 
 
 def _ratio(logits: Float[Array, "layers n n"]) -> Float[Array, ""]:
@@ -247,6 +233,7 @@ def _counter_case() -> Iterator[Measurement]:
     """An epsilon that the weights do not have; rows that see less, and rows that see ahead."""
     weights = _least_everywhere(1 / 64)
     yield _tails("causal, told 1/16 where weights are 1/64", "causal", weights, 1 / 16)
+    # Each layer moves mass back by one token at most, where the bound has three.
     two = 0.75 * np.eye(N) + 0.25 * np.eye(N, k=-1)
     two[0, 0] = 1.0
     setting = f"rows that see 2 tokens, told a window of {WINDOW}"

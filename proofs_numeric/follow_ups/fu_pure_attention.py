@@ -1,6 +1,6 @@
 """Rank collapse of pure attention: the tokens' diameter after each layer, against a bound."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -43,6 +43,7 @@ def _after(model: _Model) -> Float[Array, "layers n d"]:
 
     def layer(x: Array, each: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         query_key, bias, value = each
+        # (n, d) -> (heads, n, d) -> (heads, n, n) -> (n, d): heads are added up
         queries = jnp.einsum("td,hdc->htc", x, query_key) + bias[:, None, :]
         logits = jnp.einsum("htc,sc->hts", queries, x) / KEY_DIM**0.5 + model.places[None]
         moved = jnp.einsum("hts,sd,hdc->tc", jax.nn.softmax(logits), x, value)
@@ -68,6 +69,7 @@ def _measured(models: _Model) -> _Numbers:
         ]
         # Weights of n tokens and products of d terms, at the size of the largest coordinate; what
         # a layer is off by is stretched by those after it.
+        # (layers, heads) -> (layers,)
         stretch = jnp.cumprod(1 + jnp.sum(moved, axis=1) * (1 + jnp.max(steep) * start**2))
         size = jnp.maximum(jnp.max(jnp.abs(after)), jnp.max(jnp.abs(model.tokens)))
         return _Numbers(
@@ -80,23 +82,24 @@ def _measured(models: _Model) -> _Numbers:
     return jax.vmap(one)(models)
 
 
-def _evaluate(models: Sequence[_Model]) -> list[_Numbers]:
-    padded = [*models, *[models[0]] * (AT_ONCE - len(models))]
-    measured = _measured(jax.tree.map(lambda *leaves: np.stack(leaves), *padded))
-    return [
-        jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), measured) for i in range(len(models))
-    ]
-
-
 def _against(models: dict[str, _Model], layers: int = LAYERS) -> Iterator[Measurement]:
-    for (name, model), measured in zip(models.items(), _evaluate([*models.values()]), strict=True):
+    padded = [*models.values(), *[next(iter(models.values()))] * (AT_ONCE - len(models))]
+    # (models, layers) in each of the numbers
+    numbers = _measured(jax.tree.map(lambda *leaves: np.stack(leaves), *padded))
+    for at, (name, model) in enumerate(models.items()):
+        places = float(np.max(np.abs(model.places)))
+        hypotheses = (
+            Hypothesis(name="what masks and positions add to the logits", distance=places),
+            Hypothesis(name="residual connection", distance=abs(float(model.kept))),
+        )
         for layer in range(layers):
-            diameter, sharp, power, roundoff = (float(each[layer]) for each in measured)
-            more = {"hypotheses": _hypotheses(model), "size": layer + 1}
+            diameter, sharp, power, roundoff = (float(each[at, layer]) for each in numbers)
+            more = {"hypotheses": hypotheses, "size": layer + 1}
             yield Measurement(
                 setting=f"diameter, {name}, L={layer + 1}",
                 measured=diameter,
                 bound=sharp,
+                # Tokens in two places attain the bound in every layer.
                 floor=sharp if name.startswith("two places") else 0.0,
                 roundoff=roundoff,
                 **more,
@@ -109,16 +112,6 @@ def _against(models: dict[str, _Model], layers: int = LAYERS) -> Iterator[Measur
                 roundoff=32 * 3 ** (layer + 1) * U * power,
                 **more,
             )
-
-
-def _hypotheses(model: _Model) -> tuple[Hypothesis, Hypothesis]:
-    return (
-        Hypothesis(
-            name="what masks and positions add to the logits",
-            distance=float(np.max(np.abs(model.places))),
-        ),
-        Hypothesis(name="residual connection", distance=abs(float(model.kept))),
-    )
 
 
 def _drawn(seed: int, scale: float) -> _Model:
@@ -156,7 +149,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
 def _ratio(free: tuple[Array, Array, Array, Array]) -> Float[Array, ""]:
     """One layer's diameter over its bound."""
     tokens, *maps = free
-    query_key, bias, value = (leaf[None] for leaf in maps)
+    query_key, bias, value = (leaf[None] for leaf in maps)  # of a single layer
     model = _Model(tokens, query_key, bias, value, jnp.zeros((N, N)), jnp.zeros(()))
     steep, moved = _spectral(query_key), _spectral(value)
     bound = pure_attention_bound(_apart(tokens), steep, moved, KEY_DIM)[0]
@@ -172,6 +165,7 @@ def _apart(tokens: Float[Array, "n d"]) -> Float[Array, ""]:
 def _adversary(suite: Suite) -> Iterator[Measurement]:
     steps = 80 if suite == "quick" else 2000
     drawn = [_drawn(seed, 0.5) for seed in range(4)]
+    # One layer is varied: the bound of several is that of one, time and again.
     firsts = [(each.tokens, each.query_key[0], each.bias[0], each.value[0]) for each in drawn]
     starts = tuple(np.stack(leaves) for leaves in zip(*firsts, strict=True))
     tokens, *maps = map(np.asarray, ascend(_ratio, starts, steps=steps).instance)

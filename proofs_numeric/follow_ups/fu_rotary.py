@@ -43,34 +43,11 @@ def _peaked(queries: Float[Array, "batch d"]) -> Float[Array, "batch distances"]
     return _kernels(queries, jnp.stack(keys))
 
 
-def _peaks() -> Iterator[Measurement]:
-    """The largest logit of all distances is the one at the chosen distance: no decay."""
-    queries = np.random.default_rng(1).normal(size=(len(CHOSEN), DIM))
-    kernels = np.asarray(_peaked(queries))
-    for distance, query, kernel in zip(CHOSEN, queries, kernels, strict=True):
-        square = float(query @ query)
-        yield Measurement(
-            setting=f"key with a peak at {distance:g}, the largest logit anywhere",
-            measured=float(np.max(kernel)),
-            bound=square,
-            floor=square,
-            roundoff=4 * (DIM * U + ANGLE) * square,
-            size=distance,
-        )
-        yield Measurement.equality(
-            setting=f"key with a peak at {distance:g}, where it is",
-            measured=float(np.argmax(kernel)),
-            expected=float(distance),
-            roundoff=0.0,  # whole numbers
-            size=distance,
-        )
-
-
 def _means(draws: int, shift: float = 0.0) -> Measurement:
     """Mean over Gaussian queries and keys, at the distance where it is largest, over its error."""
     random = np.random.default_rng(2)
     queries, keys = random.normal(size=(2, draws, DIM)) + shift
-    means = np.mean(np.asarray(_kernels(queries, keys)), axis=0)
+    means = np.mean(np.asarray(_kernels(queries, keys)), axis=0)  # over the draws
     # A logit has variance d at each distance; seven deviations are exceeded at one of 256
     # distances with probability 7e-10, and the draws are fixed.
     return Measurement(
@@ -146,6 +123,8 @@ def _stays() -> Iterator[Measurement]:
     measured = np.asarray(position_increments(kernel[None]))
     norms = [np.asarray(frequency_norms(jnp.asarray(x))) for x in (query, key)]
     chords = norms[0] * norms[1] * 2 * np.sin(APART / 2)
+    # A sum of cosines over r with frequency w is at most 1 / |sin(w / 2)|; products of two steps
+    # have the differences and sums of frequencies.
     less, more = APART[:, None] - APART, APART[:, None] + APART
     different = ~np.eye(len(APART), dtype=bool)
     inverse = np.abs(1 / np.sin(np.where(different, less, 1.0) / 2)) + 1 / np.sin(more / 2)
@@ -164,7 +143,26 @@ def _stays() -> Iterator[Measurement]:
 
 
 def _measure(suite: Suite) -> Iterator[Measurement]:
-    yield from _peaks()
+    # The largest logit of all distances is the one at the chosen distance: no decay.
+    queries = np.random.default_rng(1).normal(size=(len(CHOSEN), DIM))
+    kernels = np.asarray(_peaked(queries))
+    for distance, query, kernel in zip(CHOSEN, queries, kernels, strict=True):
+        square = float(query @ query)
+        yield Measurement(
+            setting=f"key with a peak at {distance:g}, the largest logit anywhere",
+            measured=float(np.max(kernel)),
+            bound=square,
+            floor=square,
+            roundoff=4 * (DIM * U + ANGLE) * square,
+            size=distance,
+        )
+        yield Measurement.equality(
+            setting=f"key with a peak at {distance:g}, where it is",
+            measured=float(np.argmax(kernel)),
+            expected=float(distance),
+            roundoff=0.0,  # whole numbers
+            size=distance,
+        )
     for draws in (256, 4096) if suite == "quick" else (256, 4096, 65_536):
         yield _means(draws)
     queries, keys = np.random.default_rng(3).normal(size=(2, 64, DIM))
@@ -177,6 +175,7 @@ def _ratio(free: tuple[Array, Array]) -> Float[Array, ""]:
     """A step between the distances 20 and 21 over the sum of the chords."""
     query, key = free
     kernel = rotary_kernel(query, key, jnp.asarray(FREQUENCIES), jnp.asarray([20.0, 21.0]))
+    # As in the library's half style: coordinate f is paired with f + d / 2.
     norms = lambda x: jnp.sqrt(jnp.square(x[: DIM // 2]) + jnp.square(x[DIM // 2 :]))
     chords = 2 * jnp.abs(jnp.sin(jnp.asarray(FREQUENCIES) / 2))
     return jnp.abs(kernel[1] - kernel[0]) / jnp.sum(norms(query) * norms(key) * chords)

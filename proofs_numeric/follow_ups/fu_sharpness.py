@@ -32,7 +32,7 @@ _threshold, _bracket = jax.jit(threshold_length), jax.jit(bounded_logit_bracket)
 @jax.jit
 def _adapted(logits: Float[Array, "rows n"]) -> Float[Array, "6 rows"]:
     """Factor, entropy before and after, greatest weight, its bound, that of scalable softmax."""
-    kept = ~jnp.isneginf(logits)
+    kept = ~jnp.isneginf(logits)  # masked and filled places take no part in the range
     shared = {"axis": 1, "where": kept}
     top = jnp.max(logits, initial=-jnp.inf, **shared)
     span = top - jnp.min(logits, initial=jnp.inf, **shared)
@@ -46,7 +46,7 @@ def _adapted(logits: Float[Array, "rows n"]) -> Float[Array, "6 rows"]:
 
 def _evaluate(rows: list[np.ndarray]) -> list[list[float]]:
     padded = np.full((ROWS, WIDTH), -np.inf)
-    padded[:, 0] = 0.0
+    padded[:, 0] = 0.0  # a row without a logit would be NaN
     for i, row in enumerate(rows):
         padded[i, : len(row)] = row
     return np.asarray(_adapted(padded)).T[: len(rows)].tolist()
@@ -56,31 +56,13 @@ def _one_above(n: int, gap: float) -> np.ndarray:
     return np.r_[gap, np.zeros(n - 1)]
 
 
-def _rows() -> dict[str, tuple[np.ndarray, float]]:
-    """Rows by name, with the least share of its bound that the greatest weight must reach."""
-    rows = {}
-    for n in (1, 8, 64, 512):
-        draw = np.random.default_rng(n).normal(size=n)
-        rows |= {f"random, {scale=:g}, {n=}": (scale * draw, 0.0) for scale in (1.0, 8.0)}
-        rows[f"equal logits of 700, {n=}"] = (np.full(n, 700.0), 1.0)
-    # The entropy of 83 nearly equal weights is 4.4 nats, where the factor is greatest: there the
-    # bound is short by the difference of the factors alone, times the gap.
-    rows["one above by 1/16, n=83"] = (_one_above(83, 2.0**-4), 0.9999)
-    rows["masked, and a logit that is not a number"] = (np.r_[-np.inf, np.nan, 0.0], 0.0)
-    return rows
-
-
-def _numbers(row: np.ndarray) -> Hypothesis:
-    bad = np.sum(np.isnan(row) | np.isposinf(row))
-    return Hypothesis(name="logits below infinity", distance=float(bad))
-
-
 def _adaptive(rows: dict[str, tuple[np.ndarray, float]]) -> Iterator[Measurement]:
     for (name, (row, share)), values in zip(
         rows.items(), _evaluate([row for row, _ in rows.values()]), strict=True
     ):
         factor, before, after, greatest, bound, _ = values
-        n, shared = len(row), {"hypotheses": (_numbers(row),)}
+        bad = float(np.sum(np.isnan(row) | np.isposinf(row)))
+        n, met = len(row), (Hypothesis(name="logits below infinity", distance=bad),)
         # Entropies are sums of n terms of a size of at most 1/e; logits are scaled by a factor.
         allowed = 8 * (n + 16) * U
         pairs = (
@@ -98,7 +80,7 @@ def _adaptive(rows: dict[str, tuple[np.ndarray, float]]) -> Iterator[Measurement
                 roundoff=roundoff,
                 norm="nats" if what == "entropy" else "none",
                 size=float(n),
-                **shared,
+                hypotheses=met,
             )
 
 
@@ -109,29 +91,10 @@ def _spectral(
     keys: Float[Array, "cases n d"],
 ) -> Float[Array, "2 cases"]:
     """Range of one row's logits, and its bound."""
+    # (Q y)^T (K x) of each key: maps (cases, 2, i, j), query (cases, j), keys (cases, n, k)
     logits = jnp.einsum("cij,cj,cik,cnk->cn", maps[:, 0], query, maps[:, 1], keys)
     bound = jax.vmap(lambda m, y, x: logit_range_bound(m[0], m[1], y, x))(maps, query, keys)
     return jnp.stack([jnp.max(logits, axis=1) - jnp.min(logits, axis=1), bound])
-
-
-def _ranges() -> Iterator[Measurement]:
-    """Random maps, and two opposite inputs along singular vectors that match."""
-    rng, dim, n = np.random.default_rng(8), 8, 16
-    maps, query, keys = rng.normal(size=(3, 2, dim, dim)), rng.normal(size=(3, dim)), None
-    keys = rng.normal(size=(3, n, dim))
-    maps[2] = np.diag(np.arange(1.0, dim + 1))
-    query[2], keys[2] = 2 * np.eye(dim)[-1], 0.0
-    keys[2, 0], keys[2, 1] = 3 * np.eye(dim)[-1], -3 * np.eye(dim)[-1]
-    measured = np.asarray(_spectral(maps, query, keys)).T.tolist()
-    for name, (span, bound) in zip(("random, 1", "random, 2", "matched"), measured, strict=True):
-        yield Measurement(
-            setting=f"range of logits by spectral norms, {name}",
-            measured=span,
-            bound=bound,
-            floor=bound if name == "matched" else 0.0,
-            # Products of dim terms in three places, and two singular values.
-            roundoff=16 * dim * U * bound,
-        )
 
 
 def _thresholds() -> Iterator[Measurement]:
@@ -184,8 +147,34 @@ def _bounded() -> Iterator[Measurement]:
 
 
 def _measure(suite: Suite) -> Iterator[Measurement]:
-    yield from _adaptive(_rows())
-    yield from _ranges()
+    # Rows by name, with the least share of its bound that the greatest weight must reach.
+    rows = {}
+    for n in (1, 8, 64, 512):
+        draw = np.random.default_rng(n).normal(size=n)
+        rows |= {f"random, {scale=:g}, {n=}": (scale * draw, 0.0) for scale in (1.0, 8.0)}
+        rows[f"equal logits of 700, {n=}"] = (np.full(n, 700.0), 1.0)
+    # The entropy of 83 nearly equal weights is 4.4 nats, where the factor is greatest: there the
+    # bound is short by the difference of the factors alone, times the gap.
+    rows["one above by 1/16, n=83"] = (_one_above(83, 2.0**-4), 0.9999)
+    rows["masked, and a logit that is not a number"] = (np.r_[-np.inf, np.nan, 0.0], 0.0)
+    yield from _adaptive(rows)
+    rng, dim, n = np.random.default_rng(8), 8, 16
+    maps, query = rng.normal(size=(3, 2, dim, dim)), rng.normal(size=(3, dim))
+    keys = rng.normal(size=(3, n, dim))
+    # The last case: two opposite inputs along singular vectors that match attain the bound.
+    maps[2] = np.diag(np.arange(1.0, dim + 1))
+    query[2], keys[2] = 2 * np.eye(dim)[-1], 0.0
+    keys[2, 0], keys[2, 1] = 3 * np.eye(dim)[-1], -3 * np.eye(dim)[-1]
+    measured = np.asarray(_spectral(maps, query, keys)).T.tolist()  # (2, cases) -> (cases, 2)
+    for name, (span, bound) in zip(("random, 1", "random, 2", "matched"), measured, strict=True):
+        yield Measurement(
+            setting=f"range of logits by spectral norms, {name}",
+            measured=span,
+            bound=bound,
+            floor=bound if name == "matched" else 0.0,
+            # Products of dim terms in three places, and two singular values.
+            roundoff=16 * dim * U * bound,
+        )
     yield from _thresholds()
     yield from _bounded()
 
@@ -198,6 +187,7 @@ def _ratio(logits: Float[Array, " n"]) -> Float[Array, ""]:
 
 def _adversary(suite: Suite) -> Iterator[Measurement]:
     steps = 60 if suite == "quick" else 600
+    # 83 logits: nearly equal ones have the entropy at which the factor is greatest.
     starts = jnp.asarray(np.random.default_rng(4).normal(size=(4, 83)))
     row = np.asarray(ascend(_ratio, starts, steps=steps).instance)
     yield from _adaptive({f"4 starts, {steps} steps over 83 logits": (row, 0.0)})

@@ -32,13 +32,6 @@ class _Model(NamedTuple):
     waves: Any  # layers d d, B
 
 
-def _by_logits(model: _Model) -> np.ndarray:
-    """Weights of the free logits alone, in NumPy."""
-    logits = np.where(np.tri(N, dtype=bool), np.asarray(model.logits), -np.inf)
-    grown = np.exp(logits - np.max(logits, axis=-1, keepdims=True))
-    return grown / np.sum(grown, axis=-1, keepdims=True)
-
-
 def _last(
     model: _Model, resid: Float[Array, "n d"]
 ) -> tuple[Float[Array, " d"], Float[Array, "layers heads n n"]]:
@@ -48,6 +41,7 @@ def _last(
     def layer(resid: Array, each: _Model) -> tuple[Array, Array]:
         logits = each.logits + each.steep * (resid @ resid.T)[None]
         weights = jax.nn.softmax(jnp.where(seen, logits, -jnp.inf))
+        # (heads, n, n), (heads, d, d), (n, d) -> (n, d): heads are added up
         mid = resid + jnp.einsum("hts,hcd,sd->tc", weights, each.moved, resid)
         return mid + mid @ each.linear.T + jnp.sin(mid) @ each.waves.T, weights
 
@@ -75,13 +69,14 @@ def _stacked(*models: _Model) -> _Model:
 
 def _constant(model: _Model, norm: Callable[[Array], Array]) -> Float[Array, ""]:
     """C_max by some norm of matrices: the largest (1 + sigma) max(1, w) of a layer."""
-    most = jnp.maximum(1, jnp.max(norm(model.moved), axis=1))
+    most = jnp.maximum(1, jnp.max(norm(model.moved), axis=1))  # (layers, heads) -> (layers,)
     return jnp.max((1 + norm(model.linear) + norm(model.waves)) * most)
 
 
 def _against(setting: str, model: _Model, measured: tuple, *, dropped: float = 1.0) -> Measurement:
     """The token closest to the bound; ``dropped`` is a factor on the bound's weights."""
     jacobian, weights = (np.asarray(each) for each in measured)
+    # (d, n, d) -> (n, d, d), a matrix a token
     norms = np.linalg.norm(jacobian.transpose(1, 0, 2), 2, (-2, -1))
     size = lambda matrices: np.linalg.norm(matrices, 2, (-2, -1))
     constant = np.asarray(_constant(model, size))
@@ -89,6 +84,10 @@ def _against(setting: str, model: _Model, measured: tuple, *, dropped: float = 1
     token = int(np.argmax(norms / bounds))
     aligned = not np.any(model.waves)
     wider = 1.0 if aligned else float(D) ** (2 * LAYERS)  # norms of absolute values
+    # The weights of the free logits alone, in NumPy.
+    logits = np.where(np.tri(N, dtype=bool), np.asarray(model.logits), -np.inf)
+    grown = np.exp(logits - np.max(logits, axis=-1, keepdims=True))
+    free = grown / np.sum(grown, axis=-1, keepdims=True)
     return Measurement(
         setting=setting,
         measured=float(norms[token]),
@@ -103,7 +102,7 @@ def _against(setting: str, model: _Model, measured: tuple, *, dropped: float = 1
             ),
             Hypothesis(
                 name="part of the weights that the values make",
-                distance=float(np.max(np.abs(weights - _by_logits(model)))),
+                distance=float(np.max(np.abs(weights - free))),
                 allowed=4 * (N + 4) * U,
             ),
         ),
@@ -135,7 +134,17 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
         yield _against(name, model, tuple(measured))
     for sink in (Fraction(0), Fraction(1, 2), Fraction(9, 10)):
         for n, layers in ((2, 4), (12, 8), (32, 8)):
-            yield _absorbed(n, layers, sink)
+            # The product of layers against the sum in rationals.
+            exact = float(1 - sink_rollout(n, layers, sink)[0])
+            row = product(_with_sink(n, float(sink)), [Fraction(1, 2)] * layers)
+            yield Measurement.equality(
+                setting=f"1 - pi_1 with a sink of {sink}, {n=}, L={layers}",
+                measured=float(np.sum(row[1:])),
+                expected=exact,
+                # Weights 1 - s are rounded at the size of one, in each layer.
+                roundoff=4 * layers * (n + 8) * U * exact,
+                size=layers,
+            )
     yield from _rates()
 
 
@@ -143,20 +152,6 @@ def _with_sink(n: int, sink: float) -> np.ndarray:
     weights = (1 - sink) * uniform(n)
     weights[:, 0] += sink
     return weights
-
-
-def _absorbed(n: int, layers: int, sink: Fraction) -> Measurement:
-    """Products of layers with a sink against the sum in rationals."""
-    exact = float(1 - sink_rollout(n, layers, sink)[0])
-    measured = product(_with_sink(n, float(sink)), [Fraction(1, 2)] * layers)
-    return Measurement.equality(
-        setting=f"1 - pi_1 with a sink of {sink}, {n=}, L={layers}",
-        measured=float(np.sum(measured[1:])),
-        expected=exact,
-        # Weights 1 - s are rounded at the size of one, in each layer.
-        roundoff=4 * layers * (n + 8) * U * exact,
-        size=layers,
-    )
 
 
 def _rates() -> Iterator[Measurement]:
@@ -199,7 +194,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     steps = 60 if suite == "quick" else 1000
     starts = _stacked(*(_drawn(seed, 1.0) for seed in range(4)))
     model = jax.tree.map(np.asarray, ascend(_ratio, starts, steps=steps).instance)
-    measured = _both(_stacked(*[model] * 5))
+    measured = _both(_stacked(*[model] * 5))  # five, as the ladder's shape
     yield _against(
         f"4 starts, {steps} steps over logits and matrices",
         model,

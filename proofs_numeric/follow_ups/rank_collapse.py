@@ -25,6 +25,7 @@ def _one(
 ) -> Measurement:
     """The last two tokens' gap, and a bound from the tokens that the residual counts."""
     n = len(values)
+    # The counter-case's residual has another token in place of one of these.
     left_out = np.any(values != (values if counted is None else counted), axis=1)
     gap = float(np.linalg.norm(values[-1] - values[-2])) if n > 1 else float("nan")
     size = float(np.max(np.abs(values)))
@@ -48,6 +49,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
     for n in (1, 2, 16, 256) if suite == "quick" else (1, 2, 3, 16, 256, 4096):
         random = np.random.default_rng(n)
         normal = random.normal(size=(n, DIM))
+        # Others in the middle add nothing to the residual: the last two attain the bound.
         midway = normal.copy()
         midway[:-2] = np.mean(normal[-2:], axis=0)
         cases = {
@@ -57,6 +59,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
             "of size 1e100": 1e100 * normal,
             "nearly equal": 1 + 1e-9 * normal,
         }
+        # (cases, n, d), so that a length is one program
         bounds = _bounds(np.stack(list(cases.values()))).tolist()
         for (name, values), bound in zip(cases.items(), bounds, strict=True):
             yield _one(f"{name}, {n=}", values, bound)
@@ -71,7 +74,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     steps = 100 if suite == "quick" else 2000
     starts = np.random.default_rng(5).normal(size=(5, 16, DIM))
     worst = np.asarray(ascend(_ratio, jnp.asarray(starts), steps=steps).instance)
-    bound = float(_bounds(np.stack([worst] * 5))[0])
+    bound = float(_bounds(np.stack([worst] * 5))[0])  # five, as the ladder's shape
     yield _one(f"5 starts, {steps} steps over 16 tokens", worst, bound)
 
 

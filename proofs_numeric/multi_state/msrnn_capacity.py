@@ -14,7 +14,7 @@ def _rows(name: str, lengths: range) -> Iterator[Measurement]:
     decoders, tokens = cases()
     whole, bounded = parallel(decoders, tokens), read(decoders, tokens, name).y
     for length in lengths:
-        row = slice(length - 1, length)
+        row = slice(length - 1, length)  # the query that follows length - 1 tokens
         yield Measurement(
             setting=f"{name}, {SLOTS} slots, {length} tokens",
             measured=apart(bounded, whole, row),

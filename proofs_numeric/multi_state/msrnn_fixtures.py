@@ -44,7 +44,7 @@ def _follow(
     weights: Float[Array, "steps steps"], name: str, slots: int
 ) -> tuple[KVCache, Int[Array, " steps"]]:
     """The cache and the evicted tokens, given each step's weights by position."""
-    places = slots + 1
+    places = slots + 1  # the newest token is written before one is evicted
     blank = jnp.zeros((1, places, 1), weights.dtype)
     cached = jnp.full((1, places), EMPTY, jnp.int32)
     start = KVCache(blank, blank, cached, jnp.zeros((1, places), weights.dtype))
@@ -53,7 +53,7 @@ def _follow(
         now, weight = row
         new = jnp.ones((1, 1), weight.dtype)
         cache = write(cache, new, new, now)
-        here = jnp.where(cache.position == EMPTY, 0, weight[cache.position])
+        here = jnp.where(cache.position == EMPTY, 0, weight[cache.position])  # (1, places)
         here = here / jnp.sum(here)
         cache, gone = evict(cache, here, now, policy(name), jnp.asarray(True))
         return cache, gone[0]
@@ -63,6 +63,7 @@ def _follow(
 
 
 def _square(rows: Sequence[Sequence[float]]) -> np.ndarray:
+    # The rows of a triangle, filled with zeros to (steps, steps).
     return np.stack([np.pad(np.asarray(row, float), (0, len(rows) - len(row))) for row in rows])
 
 
@@ -80,7 +81,7 @@ def _decide(
     return evict(cache, weight, jnp.asarray(2, jnp.int32), policy(name), jnp.asarray(True))
 
 
-def _victims(
+def _evicted(
     weight: np.ndarray, cached: Sequence[int] = (0, 1, 2), name: str = "tova"
 ) -> list[int]:
     places = np.broadcast_to(np.asarray(cached, np.int32), weight.shape)
@@ -101,68 +102,67 @@ def _weights(logits: Float[Array, "heads places"]) -> Float[Array, "one places"]
     query = jnp.eye(2, dtype=logits.dtype)[None] / config.scale  # one row of two heads
     cached, now = jnp.arange(3, dtype=jnp.int32)[None], jnp.full(1, 2, jnp.int32)
     attention = Attention(config, key=draws.root_key(0), dtype=logits.dtype)  # no weight is read
+    # Keys are the logits, (heads, places) -> (1 group, places, 2): each query reads one of them.
     _, weights = attend(attention, query, logits.T[None], logits.T[None], cached, now)
-    return jnp.mean(weights[:, 0], axis=0)[None]
+    return jnp.mean(weights[:, 0], axis=0)[None]  # (heads, 1, places) -> (1, places)
 
 
-def _heads() -> Iterator[Measurement]:
-    """One decision for the layer or one a head; probabilities, not logits."""
+def _decisions() -> Iterator[Measurement]:
+    """Single decisions: of one layer or of each head, at ties, and against the newest token."""
     weight = np.asarray(HEADS)
     mean = np.mean(weight, axis=0, keepdims=True)
-    yield _equal("two heads, one decision: token 1", _victims(mean) != [1])
-    yield _equal("two heads, a decision each: tokens 2, 0", _victims(weight) != [2, 0])
+    yield _equal("two heads, one decision: token 1", _evicted(mean) != [1])
+    yield _equal("two heads, a decision each: tokens 2, 0", _evicted(weight) != [2, 0])
+    # The mean is over probabilities; that over logits would name token 1.
     weight = np.asarray(_weights(np.asarray(LOGITS)))
-    yield _equal("softmax before the mean over heads: token 2", _victims(weight) != [2])
-
-
-def _ties() -> Iterator[Measurement]:
+    yield _equal("softmax before the mean over heads: token 2", _evicted(weight) != [2])
     for cached in ((0, 1, 2), (2, 1, 0), (1, 2, 0)):
-        wrong = _victims(np.full((1, 3), 1 / 3), cached) != [0]
+        wrong = _evicted(np.full((1, 3), 1 / 3), cached) != [0]
         yield _equal(f"a tie, positions {cached} in their places: the smallest", wrong)
-    same = _victims(np.asarray([[0.4, 0.3, 0.3]])) != [1]
+    same = _evicted(np.asarray([[0.4, 0.3, 0.3]])) != [1]
     yield _equal("a tie of the last two: the smaller position", same)
-
-
-def _itself() -> Iterator[Measurement]:
-    """The newest token is a candidate: if it is evicted, the state is unchanged."""
+    # The newest token is a candidate: if it is evicted, the state is unchanged.
     before = np.asarray([[0, 1, EMPTY]])
     cache, gone = _decide(np.asarray([[0, 1, 2]], np.int32), np.asarray([[0.5, 0.4, 0.1]]), "tova")
     wrong = int(gone[0] != 2) + int(np.sum(np.asarray(cache.position) != before))
     yield _equal("a token that is dropped at once leaves the state", wrong)
 
 
-def _single() -> Iterator[Measurement]:
-    """One slot: the token with the larger of two weights stays, the older or the newer."""
+def _lives() -> Iterator[Measurement]:
+    """Which token stays in one slot, and for how many steps tokens stay in three."""
+    # The token with the larger of two weights stays, the older or the newer.
     weights = _square(((1,), (2, 1), (3, 0, 1), (2, 0, 0, 5)))
     cache, gone = _follow(weights, "tova", 1)
     wrong = np.asarray(gone).tolist() != [EMPTY, 1, 2, 0] or int(np.max(cache.position)) != 3
     yield _equal("one slot drops 1, 2, 0 and keeps 3", wrong)
-
-
-def _lives() -> Iterator[Measurement]:
-    """Lifetime: steps from a token's own to the one that evicts it, both included."""
+    # A lifetime counts the steps from a token's own to the one that evicts it, both included.
     _, gone = _follow(_square(STREAM), "tova", 3)
-    steps = np.full((1, len(STREAM)), len(STREAM), np.int32)
-    for step, victim in enumerate(np.asarray(gone).tolist()):
-        if victim != EMPTY:
-            steps[0, victim] = step
+    steps = np.full((1, len(STREAM)), len(STREAM), np.int32)  # (groups, tokens)
+    for step, evicted in enumerate(np.asarray(gone).tolist()):
+        if evicted != EMPTY:
+            steps[0, evicted] = step
     ended = lifetimes(steps)[~cached_to_end(steps)].tolist()
     yield _equal(f"stream, tova, lifetimes {LIVES}", tuple(ended) != LIVES)
 
 
-def _bytes() -> Iterator[Measurement]:
-    """LLaMA-2-7B's shape in 16 bits; a capacity of 511 tokens takes 512 slots."""
-    expected = 2 * 32 * 512 * 4096 * 2  # 0.268 GB of keys and values
-    beside = 32 * 512 * (4 + 4)  # a position and a mass for each place of a layer
-    yield Measurement.equality(
-        setting="LLaMA-2-7B, keys and values of 512 tokens, bytes",
-        measured=float(state_bytes(LLAMA, policy("tova"), 511, jnp.bfloat16) - beside),
-        expected=float(expected),
-        roundoff=0.0,
-    )
+def _figure(rolled: int) -> Measurement:
+    """Figure 2: weights over the cached tokens, placed at their positions."""
+    by_position, cached, moved = np.zeros((9, 9)), list(range(4)), 0.0
+    for step, row in enumerate(FIGURE, start=4):
+        cached.append(step)
+        by_position[step, cached] = np.roll(row, rolled)
+        moved = max(moved, float(np.max(np.abs(by_position[step, cached] - row))))
+        if (dropped := DROPPED[step - 4]) != EMPTY:
+            cached.remove(dropped)
+    for step in range(4):  # the figure begins with four cached tokens: nothing is evicted before
+        by_position[step, : step + 1] = 1
+    _, gone = _follow(by_position, "tova", 5)
+    wrong = np.sum(np.asarray(gone)[4:] != np.asarray(DROPPED))
+    hypothesis = Hypothesis(name="difference from the weights of the figure", distance=moved)
+    return _equal(f"Figure 2, weights moved by {rolled}", int(wrong), hypothesis)
 
 
-def _stream() -> Iterator[Measurement]:
+def _measure(suite: Suite) -> Iterator[Measurement]:
     for name, kept in KEPT.items():
         cache, _ = _follow(_square(STREAM), name, 3)
         position, mass = np.asarray(cache.position[0]), np.asarray(cache.mass[0])
@@ -176,38 +176,24 @@ def _stream() -> Iterator[Measurement]:
                     expected=expected,
                     roundoff=0.5e-4,
                 )
-
-
-def _figure(rolled: int) -> Measurement:
-    """Figure 2: weights over the cached tokens, placed at their positions."""
-    by_position, cached, moved = np.zeros((9, 9)), list(range(4)), 0.0
-    for step, row in enumerate(FIGURE, start=4):
-        cached.append(step)
-        by_position[step, cached] = np.roll(row, rolled)
-        moved = max(moved, float(np.max(np.abs(by_position[step, cached] - row))))
-        if (gone := DROPPED[step - 4]) != EMPTY:
-            cached.remove(gone)
-    for step in range(4):
-        by_position[step, : step + 1] = 1
-    _, victims = _follow(by_position, "tova", 5)
-    wrong = np.sum(np.asarray(victims)[4:] != np.asarray(DROPPED))
-    hypothesis = Hypothesis(name="difference from the weights of the figure", distance=moved)
-    return _equal(f"Figure 2, weights moved by {rolled}", int(wrong), hypothesis)
-
-
-def _measure(suite: Suite) -> Iterator[Measurement]:
-    yield from _stream()
     yield _figure(0)
-    for part in (_heads, _ties, _itself, _single, _lives, _bytes):
-        yield from part()
+    yield from _decisions()
+    yield from _lives()
+    # LLaMA-2-7B's shape in 16 bits; a capacity of 511 tokens takes 512 slots.
+    beside = 32 * 512 * (4 + 4)  # a position and a mass for each place of a layer
+    yield Measurement.equality(
+        setting="LLaMA-2-7B, keys and values of 512 tokens, bytes",
+        measured=float(state_bytes(LLAMA, policy("tova"), 511, jnp.bfloat16) - beside),
+        expected=float(2 * 32 * 512 * 4096 * 2),  # 0.268 GB
+        roundoff=0.0,
+    )
     measured = np.asarray(compress_gap(jnp.asarray([float(gap) for gap in GAPS])))
     for (gap, expected), got in zip(GAPS.items(), measured.tolist(), strict=True):
-        exact = gap <= 10
         yield Measurement.equality(
             setting=f"a gap of {gap}",
             measured=got,
             expected=expected,
-            roundoff=16 * U if exact else 0.5e-4,
+            roundoff=16 * U if gap <= 10 else 0.5e-4,  # short gaps stay; others to four places
         )
 
 

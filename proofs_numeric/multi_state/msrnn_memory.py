@@ -10,20 +10,17 @@ from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support.replays import LENGTH, SLOTS, TURNED, cases, walk
 
 
-def _stored(name: str, length: int, slots: int) -> int:
+def _instance(name: str, length: int, slots: int) -> Measurement:
     """Bytes of the layers' state after so many tokens of one text."""
     decoders, tokens = cases()
     read = lambda decoders, text: walk(decoders, text, name, slots).state
+    # Shapes are enough: nothing is computed.
     state = jax.eval_shape(read, decoders, tokens[:, :length])
-    every = jax.tree.leaves(state.layers)
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in every) // len(tokens)
-
-
-def _instance(name: str, length: int, slots: int) -> Measurement:
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.layers))
     bound = state_bytes(TURNED, policy(name), SLOTS, np.float64)
     return Measurement.equality(
         setting=f"{name}, {length} tokens, {slots} slots",
-        measured=float(_stored(name, length, slots)),
+        measured=float(size // len(tokens)),  # the texts' states are stacked
         expected=float(bound),
         roundoff=0.0,
         hypotheses=(
@@ -36,14 +33,17 @@ def _instance(name: str, length: int, slots: int) -> Measurement:
 def _yielded(name: str, texts: int, chunk: int = 7) -> list[int]:
     """Bytes of all results after each chunk, over texts processed one after another."""
     decoders, tokens = cases()
-    model = unroll(jax.tree.map(lambda weights: weights[0], decoders))
+    model = unroll(jax.tree.map(lambda weights: weights[0], decoders))  # the first decoder
     text = np.tile(tokens[0], texts)
     parts = prefill(model, text, policy(name), slots=SLOTS, chunk=chunk)
     return [sum(leaf.nbytes for leaf in jax.tree.leaves(part)) for part in parts]
 
 
-def _read() -> Iterator[Measurement]:
-    """State, representations and drops of a chunk: ten times the text, no byte more."""
+def _measure(suite: Suite) -> Iterator[Measurement]:
+    for name in ("tova", "h2o") if suite == "quick" else ("tova", "h2o", "window+1"):
+        for length in (1, LENGTH // 2, LENGTH):
+            yield _instance(name, length, SLOTS)
+    # State, representations and drops of a chunk: ten times the text, no byte more.
     few, many = _yielded("tova", 1), _yielded("tova", 10)
     yield Measurement.equality(
         setting=f"tova, {10 * LENGTH} tokens in chunks of 7, as {LENGTH}",
@@ -53,13 +53,6 @@ def _read() -> Iterator[Measurement]:
         hypotheses=(Hypothesis(name="slots over the budget", distance=0.0),),
         size=10 * LENGTH,
     )
-
-
-def _measure(suite: Suite) -> Iterator[Measurement]:
-    for name in ("tova", "h2o") if suite == "quick" else ("tova", "h2o", "window+1"):
-        for length in (1, LENGTH // 2, LENGTH):
-            yield _instance(name, length, SLOTS)
-    yield from _read()
 
 
 def _counter_case() -> Iterator[Measurement]:

@@ -6,7 +6,7 @@ from glassesjax.cache.step import Mode
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support.replays import apart, cases, read, roundoff, walk
 
-_QUICK = ("tova",)
+_QUICK = ("tova",)  # which other claims compile as well
 _FULL = (
     "tova",
     "h2o",
@@ -28,6 +28,7 @@ def _instance(name: str, mode: Mode) -> Measurement:
         measured=apart(together.y, alone),
         bound=0.0,
         roundoff=roundoff(alone),
+        # Until tokens are dropped together, later ones attend to them.
         hypotheses=(Hypothesis(name="tokens dropped together", distance=float(together.together)),),
         size=tokens.shape[1],
     )

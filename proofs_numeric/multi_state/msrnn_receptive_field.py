@@ -18,30 +18,26 @@ def _moved(name: str, back: int, layers: int = LAYERS, slots: int = SLOTS) -> fl
     """Change of the last representation when the token at a distance is replaced."""
     decoders, tokens = cases(dataclasses.replace(TURNED, num_layers=layers))
     other = tokens.copy()
-    other[:, -1 - back] = (other[:, -1 - back] + 1) % TURNED.vocab_size
+    other[:, -1 - back] = (other[:, -1 - back] + 1) % TURNED.vocab_size  # never the same token
     last = slice(LENGTH - 1, LENGTH)
     here, there = (read(decoders, text, name, slots) for text in (tokens, other))
     return apart(here.y, there.y, last)
 
 
-def _instance(layers: int, slots: int, back: int) -> Measurement:
-    """The representation changes within the receptive field, and not beyond."""
-    heard = back <= layers * slots
-    return Measurement(
-        setting=f"{layers} layers, {slots} slots, {back} tokens back",
-        measured=_moved("window", back, layers, slots),
-        # Coordinates of a normalized row are at most the root of the width.
-        bound=2 * math.sqrt(TURNED.model_dim) if heard else 0.0,
-        floor=np.finfo(float).tiny if heard else -math.inf,
-        hypotheses=(Hypothesis(name=_KEPT, distance=float(policy("window").sinks)),),
-        size=back,
-    )
-
-
 def _measure(suite: Suite) -> Iterator[Measurement]:
     for layers, slots in ((LAYERS, SLOTS),) if suite == "quick" else _LADDER:
         for back in range(LENGTH):
-            yield _instance(layers, slots, back)
+            # Within the field any change will do; beyond it there must be none at all.
+            within = back <= layers * slots
+            yield Measurement(
+                setting=f"{layers} layers, {slots} slots, {back} tokens back",
+                measured=_moved("window", back, layers, slots),
+                # Coordinates of a normalized row are at most the root of the width.
+                bound=2 * math.sqrt(TURNED.model_dim) if within else 0.0,
+                floor=np.finfo(float).tiny if within else -math.inf,
+                hypotheses=(Hypothesis(name=_KEPT, distance=float(policy("window").sinks)),),
+                size=back,
+            )
 
 
 def _counter_case() -> Iterator[Measurement]:

@@ -23,6 +23,7 @@ def _instance(encoding: str, config: DecoderConfig, name: str, shift: int) -> Me
     decoders, tokens = cases(config)
     here, there = (walk(decoders, tokens, name, seen=first) for first in (0, shift))
     cached = [np.sort(np.asarray(walked.position), axis=-1) for walked in (here, there)]
+    # Empty slots have position -1, whatever the shift.
     moved = np.where(cached[0] < 0, cached[0], np.add(cached[0], shift))
     # An angle is a position times a frequency of at most one, and as uncertain as its last bit.
     # 64 = 2 passes x 2 layers x 16: a logit moves by the angle times at most its own size, which

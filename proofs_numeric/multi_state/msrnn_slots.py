@@ -5,25 +5,21 @@ from collections.abc import Iterator
 import numpy as np
 
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
-from proofs_numeric.support.replays import SLOTS, Walked, apart, cases, roundoff, walk
+from proofs_numeric.support.replays import SLOTS, apart, cases, roundoff, walk
 
 _QUICK = ("tova",)
 _FULL = ("tova", "h2o", "window+1", "tova@1")
 
 
-def _distance(plain: Walked, moved: Walked) -> float:
-    """Distance of representations, plus one for each step with different retained tokens."""
-    first, second = (np.sort(np.asarray(walked.position), axis=-1) for walked in (plain, moved))
-    return apart(plain.y, moved.y) + float(np.sum(first != second))
-
-
 def _instance(name: str, setting: str, orders: np.ndarray) -> Measurement:
     decoders, tokens = cases()
-    plain = walk(decoders, tokens, name)
+    plain, moved = walk(decoders, tokens, name), walk(decoders, tokens, name, orders=orders)
+    # Sorted along the slots, whose order is to play no part: different retained tokens.
+    first, second = (np.sort(np.asarray(walked.position), axis=-1) for walked in (plain, moved))
     alone = float(np.sum(orders[0] != orders[1]))
     return Measurement(
         setting=f"{name}, {setting}",
-        measured=_distance(plain, walk(decoders, tokens, name, orders=orders)),
+        measured=apart(plain.y, moved.y) + float(np.sum(first != second)),
         bound=0.0,
         roundoff=roundoff(plain.y),
         hypotheses=(Hypothesis(name="places moved without their positions", distance=alone),),
@@ -32,7 +28,7 @@ def _instance(name: str, setting: str, orders: np.ndarray) -> Measurement:
 
 
 def _shuffle(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).permutation(SLOTS + 1)
+    return np.random.default_rng(seed).permutation(SLOTS + 1)  # and a slot for the newest token
 
 
 def _measure(suite: Suite) -> Iterator[Measurement]:

@@ -25,10 +25,12 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
     yield _instance("full state", "full", LENGTH)
     if suite == "full":
         for name in ("tova", "h2o", "window+2"):
+            # As many slots as tokens: nothing is evicted, whatever the policy.
             yield _instance(f"{name} that never fills", name, LENGTH)
 
 
 def _counter_case() -> Iterator[Measurement]:
+    # Once tokens are evicted the two differ.
     yield _instance(f"{SLOTS} slots", "tova", SLOTS)
 
 

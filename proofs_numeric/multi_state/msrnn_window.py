@@ -10,7 +10,6 @@ from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support.replays import (
     SLOTS,
     TURNED,
-    Cases,
     apart,
     cases,
     parallel,
@@ -21,20 +20,15 @@ from proofs_numeric.support.replays import (
 _SHOWN = "tokens that the other pass is not shown"
 
 
-def _banded(width: int, layers: int) -> tuple[Cases, Cases]:
-    """The same weights and texts, without and with a mask."""
-    plain = dataclasses.replace(TURNED, num_layers=layers)
-    return cases(plain), cases(dataclasses.replace(plain, mask=Window(width=width)))
-
-
 def _instance(width: int, layers: int) -> Measurement:
-    plain, banded = _banded(width, layers)
-    wanted = parallel(*banded)
+    # The same weights and texts, without and with a mask.
+    plain = dataclasses.replace(TURNED, num_layers=layers)
+    banded = parallel(*cases(dataclasses.replace(plain, mask=Window(width=width))))
     return Measurement(
         setting=f"{layers} layers, band of {width}",
-        measured=apart(read(*plain, "window").y, wanted),
+        measured=apart(read(*cases(plain), "window").y, banded),
         bound=0.0,
-        roundoff=layers * roundoff(wanted),
+        roundoff=layers * roundoff(banded),
         hypotheses=(
             Hypothesis(name="width against k + 1", distance=float(abs(width - SLOTS - 1))),
         ),

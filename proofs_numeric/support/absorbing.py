@@ -14,7 +14,7 @@ def _masses(
 ) -> Float[Array, " layers+1"]:
     """Weight on the tokens after the first, after each number of layers on the input side."""
     later = jnp.arange(len(weights)) > first
-    last = jnp.zeros(len(weights)).at[-1].set(1)
+    last = jnp.zeros(len(weights)).at[-1].set(1)  # the last row of the product is all we need
     mass = lambda row: jnp.sum(jnp.where(later, row, 0))
 
     def step(row: Array, share: Array) -> tuple[Array, Array]:
@@ -34,6 +34,7 @@ def masses(weights: np.ndarray, shares: np.ndarray) -> np.ndarray:
     Returns:
       One number for each depth from zero on.
     """
+    # Slots before the first token see themselves: the last token never reaches them.
     missing = SLOTS - len(weights)
     padded = np.eye(SLOTS)
     padded[missing:, missing:] = weights
@@ -41,42 +42,24 @@ def masses(weights: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def uniform(n: int) -> np.ndarray:
-    """Uniform causal attention.
-
-    Args:
-      n: Number of tokens.
-
-    Returns:
-      The Cesàro matrix.
-    """
+    """Uniform causal attention over n tokens: the Cesàro matrix."""
     return np.tri(n) / np.arange(1, n + 1)[:, None]
 
 
 def window(n: int) -> np.ndarray:
-    """Uniform attention to oneself and the token before.
-
-    Args:
-      n: Number of tokens.
-
-    Returns:
-      A matrix without a basis of eigenvectors, from three tokens on.
-    """
+    """Uniform attention to oneself and the token before; from three tokens on no eigenbasis."""
     weights = (np.eye(n) + np.eye(n, k=-1)) / 2
-    weights[0, 0] = 1
+    weights[0, 0] = 1  # the first token has none before it
     return weights
 
 
 def by_sums(n: int, depth: int) -> float:
-    """Uniform attention, share one half, of any length: sums over the later rows, layer by layer.
+    """Weight on the tokens after the first under uniform attention with a share of one half.
 
-    Args:
-      n: Number of tokens.
-      depth: Number of layers.
-
-    Returns:
-      The weight on the tokens after the first.
+    By sums over the later rows, layer by layer, so that any length will do.
     """
     row, per_row = np.eye(n)[-1], 1 / np.arange(1, n + 1)
     for _ in range(depth):
+        # Column k of the Cesàro matrix is 1 / i in each row i from k on.
         row = (row + np.cumsum((row * per_row)[::-1])[::-1]) / 2
     return float(np.sum(row[1:]))

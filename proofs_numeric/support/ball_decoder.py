@@ -21,7 +21,7 @@ from glassesjax.model.config import (
     NoPositions,
     RMSNorm,
 )
-from proofs_numeric.support.balls import Balls, elementwise, enclose, gelu_taylor, softmax
+from proofs_numeric.support.balls import Balls, enclose, gelu_taylor, softmax
 
 
 class BallLayer(NamedTuple):
@@ -101,26 +101,27 @@ class BallDecoder:
 
     def run(self, resid: Balls) -> tuple[Balls, list[LayerBalls]]:
         """Last representations of a residual stream, and the layers' intermediate values."""
+        distance = np.abs(np.subtract.outer(np.arange(len(resid)), np.arange(len(resid))))
+        penalty = enclose(self.slopes)[:, None, None] * enclose(distance)[None]  # h j k
         traces = []
         for layer in self.layers:
-            traces.append(self._attend(layer, resid))
-            resid = traces[-1].resid_out
+            x = self.normalize(resid, layer.gain1)
+            query = np.einsum("jd,hsd->hjs", x, layer.query)
+            key = np.einsum("kd,hsd->hks", x, layer.key)
+            moved = np.einsum("kd,had->hka", x, layer.moved)
+            products = np.einsum("hjs,hks->hjk", query, key)
+            logits = products * arb(self.config.scale) - penalty
+            # Hidden weights are exact zeros, with no logit of minus infinity.
+            weights = np.full(logits.shape, arb(0), dtype=object)
+            for j in range(len(x)):
+                weights[:, j, : j + 1] = softmax(logits[:, j, : j + 1])
+            mean = np.einsum("hjk,hka->hja", weights, moved)
+            mid = resid + np.sum(mean, axis=0)  # heads are added up
+            inner = self.normalize(mid, layer.gain2)
+            out = mid + np.stack([self._mlp(layer, row)[0] for row in inner])
+            traces.append(LayerBalls(resid, x, query, key, logits, weights, moved, mean, mid, out))
+            resid = out
         return self.normalize(resid, self.gain), traces
-
-    def _attend(self, layer: BallLayer, resid: Balls) -> LayerBalls:
-        x = self.normalize(resid, layer.gain1)
-        query = np.einsum("jd,hsd->hjs", x, layer.query)
-        key = np.einsum("kd,hsd->hks", x, layer.key)
-        moved = np.einsum("kd,had->hka", x, layer.moved)
-        products = np.einsum("hjs,hks->hjk", query, key)
-        logits = products * arb(self.config.scale) - self._penalty(len(x))
-        weights = np.full(logits.shape, arb(0), dtype=object)
-        for j in range(len(x)):
-            weights[:, j, : j + 1] = softmax(logits[:, j, : j + 1])
-        mean = np.einsum("hjk,hka->hja", weights, moved)
-        mid = resid + np.sum(mean, axis=0)
-        out = mid + self._mlp(layer, self.normalize(mid, layer.gain2))
-        return LayerBalls(resid, x, query, key, logits, weights, moved, mean, mid, out)
 
     @property
     def slopes(self) -> tuple[float, ...]:
@@ -136,10 +137,6 @@ class BallDecoder:
             ladder = max(2**k for k in range(heads.bit_length()) if 2**k <= heads)
         beyond = (2.0 ** (-8 * (h + 0.5) / ladder) for h in range(heads - ladder))
         return (*(2.0 ** (-8 * (h + 1) / ladder) for h in range(ladder)), *beyond)
-
-    def _penalty(self, length: int) -> Balls:
-        distance = np.abs(np.subtract.outer(np.arange(length), np.arange(length)))
-        return enclose(self.slopes)[:, None, None] * enclose(distance)[None]
 
     def size(self, row: Balls) -> arb:
         """The divisor of a norm."""
@@ -162,30 +159,21 @@ class BallDecoder:
             bracket = bracket - row[:, None] * row[None, :] / (dim * size * size)
         return gain[:, None] * bracket / size
 
-    def _mlp(self, layer: BallLayer, x: Balls) -> Balls:
+    def _mlp(self, layer: BallLayer, row: Balls) -> tuple[Balls, Balls]:
+        """The MLP's value at one row, and its derivative there: [coordinate, coordinate]."""
         match self.config.mlp:
             case ZeroMlp():
-                return x * 0
+                matrix = enclose(np.zeros((len(row), len(row))))
             case IdentityMlp(sigma=sigma):
-                return x * arb(sigma)
+                matrix = enclose(np.eye(len(row))) * arb(sigma)
             case LinearMlp():
-                return x @ layer.down.T
-        return self._gelu(x @ layer.up.T, 0) @ layer.down.T
-
-    def _gelu(self, x: Balls, order: int) -> Balls:
-        kind: Any = self.config.mlp.kind
-        return elementwise(lambda ball: gelu_taylor(ball, kind)[order])(x)
-
-    def _mlp_jacobian(self, layer: BallLayer, row: Balls) -> Balls:
-        match self.config.mlp:
-            case ZeroMlp():
-                return enclose(np.zeros((len(row), len(row))))
-            case IdentityMlp(sigma=sigma):
-                return enclose(np.eye(len(row))) * arb(sigma)
-            case LinearMlp():
-                return layer.down
-        slopes = self._gelu(layer.up @ row, 1)
-        return layer.down @ (slopes[:, None] * layer.up)
+                matrix = layer.down
+            case mlp:
+                kind: Any = mlp.kind
+                taylor = [gelu_taylor(ball, kind) for ball in layer.up @ row]
+                value, slope = (np.array(each) for each in zip(*taylor, strict=True))
+                return layer.down @ value, layer.down @ (slope[:, None] * layer.up)
+        return matrix @ row, matrix
 
     def block_jacobian(self, index: int, trace: LayerBalls, *, frozen: bool) -> Balls:
         """Derivative of each row after a layer in each row before it.
@@ -202,9 +190,11 @@ class BallDecoder:
         one, identity = enclose(np.eye(len(trace.x))), enclose(np.eye(trace.x.shape[1]))
         in_x = np.einsum("hji,hab->jaib", trace.weights, layer.moved)
         if not frozen:
+            # Softmax: a weight's derivative in its logit moves the mean by alpha (W x_k - u_j).
             scale = arb(self.config.scale)
             from_mean = trace.moved[:, None] - trace.mean[:, :, None]  # h j k a
             pulled = trace.weights[..., None] * from_mean * scale
+            # Each row enters the logits as a key; the query's own row as a query, too.
             by_key = np.einsum("hjs,hsb->hjb", trace.query, layer.key)
             by_query = np.einsum("hks,hsb->hkb", trace.key, layer.query)
             in_x = in_x + np.einsum("hjia,hjb->jaib", pulled, by_key)
@@ -213,13 +203,12 @@ class BallDecoder:
         norms1 = np.stack([self.norm_jacobian(row, layer.gain1) for row in trace.resid])
         mid = np.einsum("jaib,ibd->jaid", in_x, norms1)
         mid = mid + np.einsum("ji,ad->jaid", one, identity)
-        after = np.stack([self._after(layer, row, identity) for row in trace.resid_mid])
+        inner = self.normalize(trace.resid_mid, layer.gain2)
+        slopes = [self._mlp(layer, row)[1] for row in inner]
+        norms2 = [self.norm_jacobian(row, layer.gain2) for row in trace.resid_mid]
+        # j a b: the MLP works on each row by itself
+        after = np.stack([identity + s @ n for s, n in zip(slopes, norms2, strict=True)])
         return np.einsum("jab,jbid->jaid", after, mid)
-
-    def _after(self, layer: BallLayer, row: Balls, identity: Balls) -> Balls:
-        inner = self.norm_jacobian(row, layer.gain2)
-        x = self.normalize(row[None], layer.gain2)[0]
-        return identity + self._mlp_jacobian(layer, x) @ inner
 
     def jacobian(self, traces: list[LayerBalls], *, frozen: bool = False) -> Balls:
         """Derivative of the last representation in each row of the residual stream.
@@ -235,7 +224,7 @@ class BallDecoder:
         rows, dim = traces[0].resid.shape
         through = np.full((dim, rows, dim), arb(0), dtype=object)
         through[:, -1] = self.norm_jacobian(last, self.gain)
-        for index in reversed(range(len(traces))):
+        for index in reversed(range(len(traces))):  # from the output: one row, not all of them
             block = self.block_jacobian(index, traces[index], frozen=frozen)
             through = np.einsum("ajb,jbid->aid", through, block)
         return through

@@ -74,7 +74,7 @@ exp = elementwise(lambda ball: ball.exp())
 
 def upper(ball: arb) -> float:
     """Upper bound in float64 of all points of the ball; NaN for an unbounded ball."""
-    end = ball.upper()
+    end = ball.upper()  # of 256 bits: rounding to the nearest float64 may fall below it
     value = float(end)
     while arb(value) < end:
         value = math.nextafter(value, math.inf)
@@ -175,6 +175,7 @@ def is_positive_definite(matrix: Balls) -> bool:
         pivot, row = matrix[0, 0], matrix[0, 1:]
         if not pivot > 0:
             return False
+        # The Schur complement is as definite as the matrix.
         matrix = matrix[1:, 1:] - row[:, None] * row[None, :] / pivot
     return True
 
@@ -224,6 +225,7 @@ def greatest_gelu_slope() -> arb:
     while parts:
         start, stop = parts.pop()
         middle, part = (start + stop) / 2, start.union(stop)
+        # The curvature is twice the third coefficient: it bounds the slope by that in the middle.
         slope = gelu_taylor(middle, "gelu")[1]
         slope += 2 * gelu_taylor(part, "gelu", 3)[2] * (part - middle)
         if not (slope < limit and 1 - slope < limit):

@@ -75,6 +75,7 @@ def draw(config: DecoderConfig, seed: int, logit_scale: float = 1.0) -> Decoder:
     Returns:
       The decoder, with NumPy arrays for weights.
     """
+    # Only its shapes are used: no number is drawn by JAX.
     make = lambda: Decoder(config, key=draws.root_key(0), dtype=jnp.float64)
     random = np.random.default_rng(seed)
 
@@ -83,6 +84,7 @@ def draw(config: DecoderConfig, seed: int, logit_scale: float = 1.0) -> Decoder:
         if ".gain" in names:
             return np.ones(leaf.shape)
         scale = logit_scale if ".query" in names else 1.0
+        # Matrices are [out, in].
         return random.normal(size=leaf.shape) * scale * leaf.shape[-1] ** -0.5
 
     return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(make))
@@ -111,7 +113,7 @@ def passes(decoders: Sequence[Decoder], prompts: Sequence[Sequence[int]]) -> Pas
     missing = BATCH - len(members)
     members, filled = members + members[-1:] * missing, [*prompts, *[prompts[-1]] * missing]
     stacked = jax.tree.map(lambda *weights: np.stack(weights), *members)
-    lines = [_line(len(prompt)) for prompt in filled]
+    lines = [_line(len(prompt)) for prompt in filled]  # (BATCH, SLOTS) once stacked
     layouts = jax.tree.map(lambda *fields: np.stack(fields), *lines)
     pad = lambda prompt: np.pad(np.asarray(prompt, np.int32), (0, SLOTS - len(prompt)))
     measured = _passes(stacked, np.stack([pad(prompt) for prompt in filled]), layouts)
@@ -124,26 +126,12 @@ def _visible(mask: Mask, line: Layout) -> Array:
 
 
 def seen(config: DecoderConfig) -> Bool[np.ndarray, "query key"]:
-    """The library's attention mask for a sequence that fills the slots.
-
-    Args:
-      config: Any configuration.
-
-    Returns:
-      True where the query sees the key.
-    """
+    """The library's attention mask for a sequence that fills the slots; True where it sees."""
     return np.asarray(_visible(config.mask, _line(SLOTS)))
 
 
 def later_seen(config: DecoderConfig) -> Hypothesis:
-    """The hypothesis of a causal mask.
-
-    Args:
-      config: Any configuration.
-
-    Returns:
-      The number of pairs in which a token sees a later one, of which none is allowed.
-    """
+    """The hypothesis of a causal mask: how many pairs have a token that sees a later one."""
     pairs = float(np.sum(np.triu(seen(config), 1)))
     return Hypothesis(name="pairs in which a token sees a later one", distance=pairs)
 
@@ -167,6 +155,7 @@ def logit_bound(decoder: Decoder) -> float:
       The number.
     """
     attention, config = decoder.blocks.attention, decoder.config
+    # The product of the largest norms covers that of each layer.
     largest = lambda weight: np.max(np.linalg.norm(np.asarray(weight[...]), 2, axis=(-2, -1)))
     return (
         float(largest(attention.query) * largest(attention.key)) * config.model_dim * config.scale

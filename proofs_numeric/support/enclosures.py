@@ -90,7 +90,7 @@ def lem_b1() -> Iterator[Measurement]:
             name = f"n={length}, {scale}"
             without = np.delete(logits, -2)
             before, after = softmax(without)[-1], softmax(logits)
-            drop, range_ = before * after[-2], spread(logits)
+            drop, range_ = before * after[-2], spread(logits)  # before - after, in one product
             thinned = (-range_).exp()
             bound = 1 / ((1 + (length - 1) * thinned) * (1 + length * thinned))
             more = {"hypotheses": (finite(logits),), "size": length}
@@ -178,7 +178,7 @@ class _Rows:
     def changes(self) -> Balls:
         """T of each head."""
         weights = self.trace.weights
-        moved = np.sum(np.abs(weights[:, -1, :-1] - weights[:, -2, :-1]), axis=-1)
+        moved = np.sum(np.abs(weights[:, -1, :-1] - weights[:, -2, :-1]), axis=-1)  # (heads,)
         return moved + self.own
 
     @property
@@ -207,28 +207,11 @@ class _Rows:
 
     def query_lipschitz(self, head: int) -> arb:
         layer = self.decoder.layers[self.index]
+        # (keys, s) (s, d) -> (keys, d): gradients of the logits in the normalized query row
         pulled = self.trace.key[head, :-1] @ layer.query[head]
         steepest = greatest(np.array([vector_norm(row, DUAL[self.norm]) for row in pulled]))
         lipschitz = self.norm_lipschitz(self.trace.resid, layer.gain1)
         return abs(arb(self.decoder.config.scale)) * steepest * lipschitz
-
-
-def _inequalities(rows: _Rows) -> Iterator[tuple[str, arb, arb]]:
-    """(R1) to (R5) of one layer."""
-    trace, error = rows.trace, rows.apart(rows.trace.resid)
-    reach = error + rows.attention
-    yield "R1", rows.apart(trace.resid_mid), reach
-    yield "R2", rows.apart(trace.resid_out), rows.mlp_factor * reach
-    length = trace.logits.shape[-1]
-    for head, change in enumerate(rows.changes):
-        last, next_ = trace.logits[head, -2, :-1], trace.logits[head, -1]
-        range_, twice = spread(np.r_[last, next_]), 2 * rows.own[head]
-        if rows.index:  # of equal rows it is an equality, below
-            sharp = 2 * (spread(next_[:-1] - last) / 4).tanh() + twice
-            yield f"R3, {head=}", change, sharp
-        moved = rows.query_lipschitz(head) * error + arb(rows.decoder.slopes[head])
-        yield f"R4, {head=}", change, 2 * range_.exp() * moved + twice
-        yield f"R5, {head=}", rows.own[head], 1 / (1 + (length - 1) * (-range_).exp())
 
 
 @in_balls
@@ -242,7 +225,7 @@ def thm_4_2() -> Iterator[Measurement]:
     sizes = {"vocab_size": 2, "num_heads": 2, "model_dim": 4, "mlp": DenseMlp(dim=8)}
     decoder = BallDecoder.drawn(DecoderConfig(positions=positions, **sizes), seed=42)
     for length in (4, 6):
-        resid = np.random.default_rng(length).normal(size=(length, 4))
+        resid = np.random.default_rng(length).normal(size=(length, 4))  # and the last row again
         _, traces = decoder.run(enclose(resid[[*range(length), -1]]))
         for norm in (1, 2, "inf"):
             yield from _collapse(decoder, traces, norm, length)
@@ -251,6 +234,7 @@ def thm_4_2() -> Iterator[Measurement]:
 def _collapse(
     decoder: BallDecoder, traces: list[LayerBalls], norm: Norm, length: int
 ) -> Iterator[Measurement]:
+    """(R1) to (R5) of each layer, and their composition."""
     first = traces[0].resid
     repeated = upper(vector_norm(first[-1] - first[-2], norm))
     equal = Hypothesis(name="equal last tokens", distance=repeated)
@@ -262,14 +246,27 @@ def _collapse(
             "size": length,
             "norm": str(norm),
         }
-        for part, left, right in _inequalities(rows):
-            yield certified(f"{part}, layer={index}, n={length}, {norm=}", left, right, **more)
+        where = f"layer={index}, n={length}, {norm=}"
+        error = rows.apart(trace.resid)
+        reach = error + rows.attention
+        yield certified(f"R1, {where}", rows.apart(trace.resid_mid), reach, **more)
+        out = rows.apart(trace.resid_out)
+        yield certified(f"R2, {where}", out, rows.mlp_factor * reach, **more)
+        for head, (change, own) in enumerate(zip(rows.changes, rows.own, strict=True)):
+            last, next_ = trace.logits[head, -2, :-1], trace.logits[head, -1]
+            range_ = spread(np.r_[last, next_])
+            if index:  # of equal rows it is an equality, below
+                sharp = 2 * (spread(next_[:-1] - last) / 4).tanh() + 2 * own
+                yield certified(f"R3, {head=}, {where}", change, sharp, **more)
+            moved = rows.query_lipschitz(head) * error + arb(decoder.slopes[head])
+            bound = 2 * range_.exp() * moved + 2 * own
+            yield certified(f"R4, {head=}, {where}", change, bound, **more)
+            # The row has length + 1 tokens, of which the last is the copy.
+            bound = 1 / (1 + length * (-range_).exp())
+            yield certified(f"R5, {head=}, {where}", own, bound, **more)
         if not index:  # one shift of all logits and one more entry: T is twice its weight
             for head, apart in enumerate(rows.changes - 2 * rows.own):
                 setting = f"R3 of equal rows, an equality, {head=}, n={length}, {norm=}"
                 yield identity(setting, apart, **more)
         composed = rows.mlp_factor * (composed + rows.attention)
-        left = rows.apart(trace.resid_out)
-        yield certified(
-            f"composed, layers={index + 1}, n={length}, {norm=}", left, composed, **more
-        )
+        yield certified(f"composed, layers={index + 1}, n={length}, {norm=}", out, composed, **more)

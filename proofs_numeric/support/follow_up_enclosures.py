@@ -33,10 +33,12 @@ def _shifted(point: arb) -> list[arb]:
     return coefficients
 
 
-def _greatest_factor(stop: arb) -> arb:
-    """Upper bound on the polynomial between the least entropy and another, part by part."""
-    limit = arb(GREATEST)
-    parts, highest = [(arb(LEAST_ENTROPY), stop)], arb(0)
+@in_balls
+def adaptive_temperature() -> Iterator[Measurement]:
+    """The polynomial's maximum, and the end of its domain, beyond which it decreases."""
+    last, before, limit = arb(FLAT).log(), arb(FLAT - 1).log(), arb(GREATEST)
+    # Parts of the domain are halved until the mean value form of each is below the limit.
+    parts, highest = [(arb(LEAST_ENTROPY), last)], arb(0)
     while parts:
         start, end = parts.pop()
         middle = (start + end) / 2
@@ -47,16 +49,9 @@ def _greatest_factor(stop: arb) -> arb:
             highest = highest.max(bound)
         else:
             parts += [(start, middle), (middle, end)]
-    return highest
-
-
-@in_balls
-def adaptive_temperature() -> Iterator[Measurement]:
-    """The polynomial's maximum, and the end of its domain, beyond which it decreases."""
-    last, before = arb(FLAT).log(), arb(FLAT - 1).log()
-    highest = _greatest_factor(last)
     more = {"hypotheses": (finite(np.array([highest]), "finite bound"),)}
-    yield certified("factor below 2.4214 up to the entropy ln 382", highest, arb(GREATEST), **more)
+    yield certified("factor below 2.4214 up to the entropy ln 382", highest, limit, **more)
+    # Beyond, no coefficient of the expansion is positive: the polynomial falls from one on.
     value, *derivatives = _shifted(last)
     yield certified("factor one at the entropy ln 382", value, arb(1), **more)
     for order, derivative in enumerate(derivatives, 1):
@@ -81,6 +76,7 @@ def pure_attention() -> Iterator[Measurement]:
         tokens = enclose(scale * random.normal(size=(n, d)))
         query_key, value = enclose(random.normal(size=(2, heads, d, d)))
         logits = [tokens @ each @ tokens.T / arb(key_dim).sqrt() for each in query_key]
+        # (n, n) (n, d) (d, d) -> (n, d) for each head; the layer adds them up
         moved = [softmax(row) @ tokens @ each for row, each in zip(logits, value, strict=True)]
         before, after = _diameter(tokens), _diameter(sum(moved[1:], moved[0]))
         steep = np.array([operator_norm(each, 2) for each in query_key])

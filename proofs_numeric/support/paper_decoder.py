@@ -45,14 +45,7 @@ class Reach(NamedTuple):
 
 
 def sizes(suite: Suite) -> tuple[int, int]:
-    """Slots and layers of a suite.
-
-    Args:
-      suite: Which.
-
-    Returns:
-      The greatest length and depth.
-    """
+    """Slots and layers of a suite: the greatest length and depth."""
     return (16, 4) if suite == "quick" else (64, 6)
 
 
@@ -85,6 +78,7 @@ def draw(
     there = (np.arange(most) < layers).astype(float)[:, None, None]
     matrices = lambda: random.normal(size=(most, WIDTH, WIDTH)) * WIDTH**-0.5
     positive = lambda *shape: np.exp(0.5 * random.normal(size=shape))
+    # Matrices are drawn for the greatest depth, whatever the layers: one compiled shape.
     steep, nothing = logit_scale * WIDTH**-0.5, np.zeros((most, WIDTH, WIDTH))
     multiples = positive(most)[:, None, None] * np.eye(WIDTH)
     return PaperDecoder(
@@ -114,6 +108,7 @@ def last_row(decoder: PaperDecoder, resid: Float[Array, "slots d"]) -> tuple[Arr
     """
     place = jnp.arange(len(resid), dtype=jnp.int32)
     own = place[:, None] == place[None, :]
+    # Slots before the first token see themselves, so that no row is masked everywhere.
     seen = ((place[:, None] >= place[None, :]) & (place[None, :] >= decoder.start)) | own
 
     def layer(resid: Array, each: tuple) -> tuple[Array, Array]:
@@ -121,6 +116,7 @@ def last_row(decoder: PaperDecoder, resid: Float[Array, "slots d"]) -> tuple[Arr
         x = resid / beta1
         logits = (x @ query.T) @ (x @ key.T).T
         weights = jax.nn.softmax(jnp.where(seen, logits, -jnp.inf))
+        # With moves = 0 the weights' value stays and their derivative goes.
         constant = jax.lax.stop_gradient(weights)
         mid = resid + (constant + decoder.moves * (weights - constant)) @ x
         inner = mid / beta2
@@ -142,53 +138,34 @@ BATCH = 24  # instances in one compiled pass, half of them with constant attenti
 
 
 def reaches(decoders: Sequence[PaperDecoder]) -> list[Reach]:
-    """Derivatives of decoders of one shape, however many.
-
-    Args:
-      decoders: As from ``draw``.
-
-    Returns:
-      One record each.
-    """
+    """Derivatives of decoders of one shape, however many, with the terms of their bounds."""
     measured, half = [], BATCH // 2
     for begin in range(0, len(decoders), half):
         some = list(decoders[begin : begin + half])
         filled = some + some[-1:] * (half - len(some))
+        # (BATCH, ...): the decoders, then the same with constant attention weights
         constant = [decoder._replace(moves=np.float64(0)) for decoder in filled]
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *filled, *constant)
         jacobians, weights = map(np.asarray, _jacobians(stacked))
         for index in range(len(some)):
-            measured.append(_reach(jacobians[index], jacobians[half + index], weights[index]))
+            jacobian, still = jacobians[index], jacobians[half + index]
+            # (d, slots, d) -> (slots, d, d), a matrix a token
+            blocks = np.nan_to_num(jacobian.transpose(1, 0, 2), nan=np.inf)
+            finite = np.isfinite(blocks).all()  # LAPACK raises for others
+            norms = np.linalg.norm(blocks, 2, (-2, -1)) if finite else np.full(len(blocks), np.nan)
+            added = float(np.max(np.abs(jacobian - still))) if finite else np.inf
+            measured.append(Reach(norms, jacobian, weights[index], added))
     return measured
 
 
-def _reach(jacobian: np.ndarray, constant: np.ndarray, weights: np.ndarray) -> Reach:
-    blocks = np.nan_to_num(jacobian.transpose(1, 0, 2), nan=np.inf)
-    finite = np.isfinite(blocks).all()
-    norms = np.linalg.norm(blocks, 2, (-2, -1)) if finite else np.full(len(blocks), np.nan)
-    added = float(np.max(np.abs(jacobian - constant))) if finite else np.inf
-    return Reach(norms, jacobian, weights, added)
-
-
 def sigma(decoder: PaperDecoder) -> np.ndarray:
-    """Lipschitz constants of the MLPs.
-
-    Args:
-      decoder: One.
-
-    Returns:
-      One number a layer.
-    """
+    """Lipschitz constants of the MLPs, one a layer."""
     norm = lambda matrices: np.linalg.norm(matrices, 2, (-2, -1))
     return norm(decoder.linear) + norm(decoder.down) * norm(decoder.up)
 
 
 def bound(decoder: PaperDecoder, reach: Reach) -> np.ndarray:
-    """The library's bound with the constants of the proof.
-
-    Args:
-      decoder: One.
-      reach: Its derivative, for the weights.
+    """The library's bound with the constants of the proof, for the weights of a reach.
 
     Returns:
       One number per slot; zero before the first token.
@@ -216,12 +193,6 @@ def relative_roundoff(decoder: PaperDecoder) -> float:
 
     In each layer a sum over the slots and four over the width. Absolute values of matrices have
     norms larger by a root of the width, the MLP's twice, but for those of multiples of one.
-
-    Args:
-      decoder: One.
-
-    Returns:
-      The share.
     """
     slots, layers = len(decoder.resid), len(decoder.beta1)
     wider = 1.0 if not np.any(decoder.down) else float(WIDTH) ** layers
@@ -229,14 +200,7 @@ def relative_roundoff(decoder: PaperDecoder) -> float:
 
 
 def hypotheses(reach: Reach) -> tuple[Hypothesis, ...]:
-    """Hypotheses of Theorem 5.1 beside constant norms, which are built in.
-
-    Args:
-      reach: An instance.
-
-    Returns:
-      The hypotheses, as measured.
-    """
+    """Hypotheses of Theorem 5.1, as measured, beside constant norms, which are built in."""
     sums = np.abs(np.sum(np.nan_to_num(reach.weights), axis=-1) - 1)
     return (
         Hypothesis(

@@ -22,23 +22,16 @@ class Pruned(NamedTuple):
 
 
 def last_row(case: Pruned, resid: Float[Array, "seq d"]) -> tuple[Array, Array]:
-    """The last representation, and the logits of all pairs.
-
-    Args:
-      case: Decoder and eviction steps.
-      resid: Inputs.
-
-    Returns:
-      The representation; logits of each layer, query and key.
-    """
+    """The last representation for given inputs, and the logits of each layer, query and key."""
     decoder = case.decoder
 
     def layer(resid: Array, each: tuple) -> tuple[Array, Array]:
         query, key, linear, down, up, beta1, beta2, evicted_at = each
         x = resid / beta1
-        logits = (x @ query.T) @ (x @ key.T).T
+        logits = (x @ query.T) @ (x @ key.T).T  # (seq, seq)
         weights = pruned_weights(logits, retained_pairs(evicted_at))
         constant = jax.lax.stop_gradient(weights)
+        # As in paper_decoder: with moves = 0 the weights' derivative is left out.
         mid = resid + (constant + decoder.moves * (weights - constant)) @ x
         inner = mid / beta2
         return mid + inner @ linear.T + jnp.sin(inner @ up.T) @ down.T, logits
@@ -63,7 +56,7 @@ def evict(policy: str, slots: int, seed: int) -> np.ndarray:
     """
     random, steps = np.random.default_rng(seed), np.full((LAYERS, LENGTH), LENGTH, np.int32)
     for layer in range(LAYERS):
-        cached: list[int] = []
+        cached: list[int] = []  # oldest first: index 0 is the window's, 1 what a sink leaves
         for step in range(LENGTH):
             cached.append(step)
             if len(cached) > slots:

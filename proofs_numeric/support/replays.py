@@ -63,7 +63,7 @@ def cases(config: DecoderConfig = TURNED, count: int = 4) -> Cases:
       NumPy arrays, the same ones at each call: not to be written to.
     """
     decoders = [draw(config, seed, logit_scale=LOGIT_SCALE) for seed in range(count)]
-    stacked = jax.tree.map(lambda *weights: np.stack(weights), *decoders)
+    stacked = jax.tree.map(lambda *weights: np.stack(weights), *decoders)  # (cases, ...)
     random = np.random.default_rng(7)
     tokens = random.integers(0, config.vocab_size, (count, LENGTH))
     return Cases(stacked, tokens.astype(np.int32))
@@ -87,7 +87,9 @@ class Read(NamedTuple):
     @property
     def together(self) -> int:
         """Number of tokens evicted in the same decision as another one."""
+        # (cases, groups, events) by layer; -1 where no token was evicted
         steps = [np.where(gone.position >= 0, gone.step[:, None], -1) for gone in self.dropped]
+        # A row for each group that decides: (cases x groups x layers, events)
         rows = np.concatenate([each.reshape(-1, each.shape[-1]) for each in steps])
         return sum(len(row[row >= 0]) - len(np.unique(row[row >= 0])) for row in rows)
 
@@ -110,19 +112,12 @@ def read(
     return jax.vmap(one)(decoders, tokens)
 
 
-def _reordered(cache: KVCache, orders: Array) -> KVCache:
-    take = lambda x, order: jnp.take(x, order, axis=1)  # the places of all four
-    stored, named = orders
-    key, value = take(cache.key, stored), take(cache.value, stored)
-    return KVCache(key, value, take(cache.position, named), take(cache.mass, named))
-
-
 class Walked(NamedTuple):
     """Results of a text processed token by token."""
 
     y: Float[Array, "cases seq model_dim"]
     position: Int[Array, "cases seq layers groups places"]
-    """What each layer holds after each token."""
+    """Tokens that each layer caches after each token."""
     state: State
 
     @property
@@ -154,6 +149,7 @@ def walk(
     Returns:
       Representations, and the cached tokens at each step.
     """
+    # One place more than slots: the newest token is written before one is evicted.
     orders = np.stack([np.arange(slots + 1)] * 2) if orders is None else orders
     moved, first = jnp.asarray(orders, jnp.int32), jnp.asarray(seen, jnp.int32)
     return _walk(decoders, jnp.asarray(tokens), moved, first, name, slots)
@@ -164,19 +160,26 @@ def _walk(
     decoders: Decoder, tokens: Array, orders: Array, seen: Array, name: str, slots: int
 ) -> Walked:
     chosen = policy(name)
+    stored, named = orders
 
     def one(decoder: Decoder, text: Array) -> tuple[State, tuple[Array, Array]]:
         model = unroll(decoder)
         start = empty_state(decoder.config, chosen, slots, decoder.dtype)._replace(seen=seen)
 
+        def reordered(cache: KVCache) -> KVCache:
+            take = lambda x, order: jnp.take(x, order, axis=1)  # (groups, places, ...)
+            key, value = take(cache.key, stored), take(cache.value, stored)
+            return KVCache(key, value, take(cache.position, named), take(cache.mass, named))
+
         def step(state: State, token: Array) -> tuple[State, tuple[Array, Array]]:
-            moved = tuple(_reordered(cache, orders) for cache in state.layers)
+            moved = tuple(reordered(cache) for cache in state.layers)
             state, y, _ = advance(model, State(moved, state.seen), token[None], chosen)
+            # Position after each token: (layers, groups, places)
             return state, (y[0], jnp.stack([cache.position for cache in state.layers]))
 
-        return jax.lax.scan(step, start, text)
+        return jax.lax.scan(step, start, text)  # over the tokens
 
-    state, (y, position) = jax.vmap(one)(decoders, tokens)
+    state, (y, position) = jax.vmap(one)(decoders, tokens)  # over the texts
     return Walked(y, position, state)
 
 

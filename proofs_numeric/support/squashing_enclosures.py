@@ -61,6 +61,7 @@ class _Pass:
     @property
     def sensitivity(self) -> Balls:
         """Norm of the derivative in each row."""
+        # (d, n, d) -> (n, d, d), a matrix a row
         return np.array([operator_norm(block, 2) for block in self.jacobian.transpose(1, 0, 2)])
 
     @property
@@ -119,7 +120,7 @@ class _Pass:
 def _path_sum(passed: _Pass, take: arb, keep: arb) -> Balls:
     """Last row of the product of (take weights + keep I), the last layer leftmost."""
     row = enclose(np.eye(len(passed.traces[0].resid))[-1])
-    for measured in reversed(passed.traces):
+    for measured in reversed(passed.traces):  # row times matrix, not a product of matrices
         row = take * (row @ measured.weights[0]) + keep * row
     return row
 
@@ -131,14 +132,6 @@ def _path_bound(passed: _Pass) -> Balls:
     for index in range(len(passed.traces)):
         constant *= 1 + passed.sigma(index) / beta
     return constant * _path_sum(passed, 1 / beta, arb(1))
-
-
-def _corollary(passed: _Pass) -> Balls:
-    """The bound as the appendix prints it."""
-    beta, constant = passed.beta, arb(1)
-    for index in range(len(passed.traces)):
-        constant *= passed.sigma(index)
-    return constant * _path_sum(passed, 1 / beta, 1 / beta)
 
 
 def _config(mlp: Mlp, *, layers: int, beta: float, attn_scale: float = 0.5) -> DecoderConfig:
@@ -171,6 +164,7 @@ def thm_5_1() -> Iterator[Measurement]:
     for token, bound in enumerate(_path_bound(passed)):
         apart = np.sum(np.abs(passed.jacobian[:, token] - bound * enclose(np.eye(4))))
         yield identity(f"MLP 0.75 times the identity, an equality, {token=}", apart, **more)
+    # Queries of zero leave ALiBi alone to make the weights: they do not depend on the values.
     config = _config(DenseMlp(dim=8), layers=2, beta=1.5)
     tilted = dataclasses.replace(config, positions=Alibi(slopes=(0.5,)))
     decoder = BallDecoder.drawn(tilted, seed=2)
@@ -206,6 +200,7 @@ def _block_bound(passed: _Pass, index: int) -> Balls:
             for i in range(j + 1):
                 reach = width + vector_norm(from_mean[i], 2) * steep
                 bounds[j, i] += slopes[i] * weights[i] * reach
+            # (a, k) (k, s) -> (a, s): of the moved rows and the keys, by the weights
             covariance = (weights[:, None] * from_mean).T @ measured.key[head]
             bounds[j, j] += slopes[j] * operator_norm(covariance @ layer.query[head], 2) * scale
     bounds = bounds + enclose(np.eye(len(slopes)))
@@ -239,6 +234,7 @@ def thm_5_1_true() -> Iterator[Measurement]:
 def _repaired(setting: str, passed: _Pass) -> Iterator[Measurement]:
     last = passed.traces[-1].resid_out[-1]
     row = enclose(np.eye(len(passed.traces[0].resid))[-1])
+    # The last norm's derivative is at most its gain over its divisor.
     row = row * greatest(np.abs(passed.decoder.gain)) / passed.decoder.size(last)
     for index in reversed(range(len(passed.traces))):
         row = row @ _block_bound(passed, index)
@@ -267,10 +263,13 @@ def _refuted(setting: str, passed: _Pass, printed: Balls, **more: object) -> Ite
 def err_e07() -> Iterator[Measurement]:
     """Theorem B.5's prefactor sigma^L: without an MLP it is zero, and the derivative is not."""
     for mlp in (ZeroMlp(), IdentityMlp(sigma=0.5)):
-        config = _config(mlp, layers=2, beta=1.0)
-        passed = _Pass.of(BallDecoder.drawn(config, seed=7), 5, freeze=True)
-        more = {"hypotheses": passed.hypotheses}
-        yield from _refuted(f"MLP {mlp.kind}", passed, _corollary(passed), **more)
+        passed = _Pass.of(
+            BallDecoder.drawn(_config(mlp, layers=2, beta=1.0), seed=7), 5, freeze=True
+        )
+        # As printed: the product of sigmas, and a sum of weights plus the identity over beta.
+        sigmas = passed.sigma(0) * passed.sigma(1)
+        printed = sigmas * _path_sum(passed, 1 / passed.beta, 1 / passed.beta)
+        yield from _refuted(f"MLP {mlp.kind}", passed, printed, hypotheses=passed.hypotheses)
 
 
 @in_balls
@@ -281,8 +280,9 @@ def err_e10() -> Iterator[Measurement]:
         passed = _Pass.of(BallDecoder.drawn(config, seed=3), 5)
         constant, _, *others = passed.hypotheses
         added = lower(greatest(np.abs(passed.jacobian - passed.frozen)))
-        still = max(0.0, MARGIN - added)
+        still = max(0.0, MARGIN - added)  # turned round: the weights must move
         moves = Hypothesis(name="what the weights' derivative adds, below 2^-20", distance=still)
         more = {"hypotheses": (constant, moves, *others)}
         measured = _refuted(f"{layers=}, {attn_scale=}", passed, _path_bound(passed), **more)
+        # One token is enough to refute a bound; the clearest.
         yield max(measured, key=lambda each: each.bound / each.measured)

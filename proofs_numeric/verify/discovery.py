@@ -64,6 +64,7 @@ def topic_of(claim: str) -> str:
     Returns:
       A name of ``TOPICS``.
     """
+    # A topic that names the claim comes before that of its folder.
     folder = modules()[claim].split(".")[-2]
     named = [topic.name for topic in TOPICS if claim in topic.claims]
     own = [topic.name for topic in TOPICS if topic.name == folder]
@@ -73,7 +74,12 @@ def topic_of(claim: str) -> str:
 @functools.cache
 def modules() -> Mapping[str, str]:
     """The module of each claim by the claim's name, in the order of the ledger."""
-    return {name: f"proofs_numeric.{group}.{name}" for group in GROUPS for name in _names(group)}
+    by_name = {}
+    for group in GROUPS:
+        package = importlib.import_module(f"proofs_numeric.{group}")  # imports none of its claims
+        names = in_order(module.name for module in pkgutil.iter_modules(package.__path__))
+        by_name |= {name: f"proofs_numeric.{group}.{name}" for name in names}
+    return by_name
 
 
 def load(names: Iterable[str]) -> tuple[Claim, ...]:
@@ -95,8 +101,3 @@ def in_order(names: Iterable[str]) -> list[str]:
     # Splitting at digits alternates text and numbers, so that fig_8 comes before fig_10.
     parts = lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)]
     return sorted(names, key=lambda name: (rank.get(name, len(rank)), parts(name)))
-
-
-def _names(group: str) -> list[str]:
-    package = importlib.import_module(f"proofs_numeric.{group}")  # which imports none of its claims
-    return in_order(module.name for module in pkgutil.iter_modules(package.__path__))

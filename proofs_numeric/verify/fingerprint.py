@@ -69,7 +69,10 @@ class SourceTree:
             module = waiting.pop()
             if module not in files and (mine := self.files(module)):
                 files[module] = mine
-                waiting += self._reached(module)
+                if module not in self._known:  # trees of many claims share most modules
+                    homes = [self._homes(e.module, e.name) for e in self._imports(module)]
+                    self._known[module] = sorted({home for some in homes for home in some})
+                waiting += self._known[module]
         return dict(sorted(files.items()))
 
     def digest(self, modules: Iterable[str]) -> str:
@@ -80,15 +83,10 @@ class SourceTree:
         """
         digest = hashlib.sha256()
         for module, files in self.behind(modules).items():
+            # Names and contents, never paths: an installed copy has the same digest.
             contents = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
             digest.update(f"{module} {' '.join(contents)}\n".encode())
         return digest.hexdigest()
-
-    def _reached(self, module: str) -> list[str]:
-        if module not in self._known:
-            homes = [self._homes(each.module, each.name) for each in self._imports(module)]
-            self._known[module] = sorted({home for some in homes for home in some})
-        return self._known[module]
 
     def _imports(self, module: str) -> list[Import]:
         files = self.files(module)
@@ -117,6 +115,7 @@ def _imports(text: str, package: str) -> tuple[Import, ...]:
         if isinstance(node, ast.Import):
             imports += [Import(each.name, "", each.asname or each.name) for each in node.names]
         elif isinstance(node, ast.ImportFrom):
+            # One dot is the package itself; each further one is a package above.
             above = package.rsplit(".", node.level - 1)[0] if node.level else ""
             module = ".".join(filter(None, (above, node.module)))
             imports += [Import(module, each.name, each.asname or each.name) for each in node.names]

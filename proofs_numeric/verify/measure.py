@@ -32,6 +32,7 @@ def verify(
     Yields:
       Each claim with its rows, the closing row last; in the order of the ledger.
     """
+    # Digests first: a claim whose rows exist is not even imported.
     codes = {name: fingerprint(name) for name in settings.names}
     done_already = lambda name: done({"kind": "closing", "claim": name, "fingerprint": codes[name]})
     claims = discovery.load(name for name in codes if not done_already(name))
@@ -39,10 +40,11 @@ def verify(
     try:
         measure = lambda claim: measure_claim(claim, settings.suite, certified=settings.certified)
         measured = [pool.submit(measure, claim) for claim in claims]
+        # In order, whichever ends first: each is written as soon as those before it are.
         for claim, measurements in zip(claims, measured, strict=True):
             yield claim, claim_rows(claim, measurements.result(), codes[claim.name])
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C no further claim begins
 
 
 def constants(settings: VerifySettings) -> VerifyConstants:

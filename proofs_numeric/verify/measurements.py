@@ -3,7 +3,7 @@
 An edit here measures every claim again. Other modules of the package make rows, summary and page.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import jax
 
@@ -35,21 +35,20 @@ def measure_claim(claim: Claim, suite: Suite, *, certified: bool) -> list[tuple[
         jax.default_matmul_precision(MATMUL),
         jax.debug_nans(False),
     ):
-        return list(_measured(claim, suite, certified=certified))
-
-
-def _measured(claim: Claim, suite: Suite, *, certified: bool) -> Iterator[tuple[Part, Measurement]]:
-    parts: dict[Part, Iterable[Measurement]] = {"ladder": claim.measure(suite)}
-    if claim.adversary:
-        parts["adversary"] = claim.adversary(suite)
-    parts["counter_case"] = claim.counter_case()
-    if certified and claim.certify:
-        parts["certified"] = claim.certify()
-    for part, measurements in parts.items():
-        seen = set()
-        for measurement in measurements:
-            if measurement.setting in seen:
-                got = f"two of {measurement.setting!r} in the {part} of {claim.name}"
-                raise ValueError(f"Expected different settings, got {got}: name what differs.")
-            seen.add(measurement.setting)
-            yield part, measurement
+        # Mostly generators, which run where they are read: here, inside the contexts.
+        parts: dict[Part, Iterable[Measurement]] = {"ladder": claim.measure(suite)}
+        if claim.adversary:
+            parts["adversary"] = claim.adversary(suite)
+        parts["counter_case"] = claim.counter_case()
+        if certified and claim.certify:
+            parts["certified"] = claim.certify()
+        measured = []
+        for part, measurements in parts.items():
+            seen = set()
+            for measurement in measurements:
+                if measurement.setting in seen:
+                    got = f"two of {measurement.setting!r} in the {part} of {claim.name}"
+                    raise ValueError(f"Expected different settings, got {got}: name what differs.")
+                seen.add(measurement.setting)
+                measured.append((part, measurement))
+        return measured

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from glassesjax.runs.record import names
@@ -134,13 +134,29 @@ VerifyRow = MeasurementRow | ClosingRow
 
 def _converted(row: dict[str, Any]) -> dict[str, Any]:
     """A row of schema 1: hypotheses as lists, and without what does not apply."""
-    new = {name: float(v) if name in _NUMBERS and _is_whole(v) else v for name, v in row.items()}
+    new = dict(row)
+    for name in _NUMBERS:  # whole ones are stored without a point; True is an int as well
+        if isinstance(value := row.get(name), int) and not isinstance(value, bool):
+            new[name] = float(value)
     known = lambda name: isinstance(v := new.get(name), float) and math.isfinite(v)
     closing = new.get("part") == "closing"
     if closing:  # its part and setting had no other information
         lacking = {"part", "setting", *(() if known("tightness") else ("tightness",))}
     else:
-        new |= _hypotheses(str(new.get("hypotheses")), str(new.pop("hypotheses_measured", "")))
+        each = _HYPOTHESIS.findall(str(new.pop("hypotheses_measured", "")))
+        state, _, text = str(new.get("hypotheses")).partition(": ")
+        not_met = []
+        for name, *_ in each:  # joined with commas, in order; names may contain commas
+            if text == name or text.startswith(f"{name}, "):
+                not_met.append(name)
+                text = text[len(name) + 2 :]
+        new |= {
+            "hypotheses": state.replace(" ", "_"),
+            "hypotheses_not_met": not_met,
+            "hypothesis_names": [name for name, *_ in each],
+            "hypothesis_distances": [float(distance) for _, distance, _ in each],
+            "hypothesis_allowances": [float(allowed) for *_, allowed in each],
+        }
         lacking = {name for name in ("size", "floor") if not known(name)}
         if not known("bound") or new["bound"] <= 0:
             lacking.add("tightness")
@@ -150,35 +166,9 @@ def _converted(row: dict[str, Any]) -> dict[str, Any]:
     return {name: new[name] for name in order if name in new and name not in lacking}
 
 
-def _hypotheses(state: str, detail: str) -> dict[str, Any]:
-    """Fields on the hypotheses, of a text on which of them are met and one with their numbers."""
-    each = _HYPOTHESIS.findall(detail)
-    named = [name for name, *_ in each]
-    state, _, not_met = state.partition(": ")
-    return {
-        "hypotheses": state.replace(" ", "_"),
-        "hypotheses_not_met": list(_joined(named, not_met)),
-        "hypothesis_names": named,
-        "hypothesis_distances": [float(distance) for _, distance, _ in each],
-        "hypothesis_allowances": [float(allowed) for *_, allowed in each],
-    }
-
-
 _NUMBERS = ("size", "measured", "bound", "floor", "roundoff", "tightness")
 _NUMBER = r"(-?(?:\d+(?:\.\d+)?(?:e[+-]\d+)?|inf|nan))"
 _HYPOTHESIS = re.compile(rf"(.*?): {_NUMBER} \(allowed {_NUMBER}\)(?:; |$)")
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _joined(known: Sequence[str], text: str) -> Iterator[str]:
-    """The names that a text joins with commas, in order; names may contain commas."""
-    for name in known:
-        if text == name or text.startswith(f"{name}, "):
-            yield name
-            text = text[len(name) + 2 :]
 
 
 def _counting(rows: Sequence[VerifyRow], noted: Mapping[str, Any]) -> list[bool]:
@@ -187,6 +177,7 @@ def _counting(rows: Sequence[VerifyRow], noted: Mapping[str, Any]) -> list[bool]
     Folders of schema 1 have no such fingerprint; there a claim's last rows count.
     """
     codes = noted.get(CODES)
+    # A damaged record is as good as none.
     if not isinstance(codes, Mapping):
         codes = {row.claim: row.fingerprint for row in rows}
     claims = discovery.modules()

@@ -6,7 +6,7 @@ Fingerprints do not cover this module: the format of rows does not require new m
 import math
 from collections.abc import Sequence
 
-from proofs_numeric.claim import Claim, Hypothesis, Measurement, Part
+from proofs_numeric.claim import Claim, Measurement, Part
 from proofs_numeric.verify.records import (
     ClosingRow,
     CounterCase,
@@ -25,66 +25,13 @@ def claim_rows(
       One for each measurement, in their order, then the closing one.
     """
     rows = [_measurement_row(claim, part, each, fingerprint) for part, each in measurements]
-    return [*rows, _closing_row(claim, rows, fingerprint)]
-
-
-def _measurement_row(
-    claim: Claim, part: Part, measurement: Measurement, fingerprint: str
-) -> MeasurementRow:
-    hypotheses = measurement.hypotheses
-    state, not_met = _state(hypotheses)
-    return MeasurementRow(
-        fingerprint=fingerprint,
-        claim=claim.name,
-        claim_kind=claim.kind,
-        source=claim.source,
-        part=part,
-        setting=measurement.setting,
-        size=measurement.size,
-        norm=measurement.norm or claim.norm,
-        dtype=measurement.dtype,
-        rounding=measurement.rounding,
-        hypotheses=state,
-        hypotheses_not_met=not_met,
-        hypothesis_names=tuple(each.name for each in hypotheses),
-        hypothesis_distances=tuple(each.distance for each in hypotheses),
-        hypothesis_allowances=tuple(each.allowed for each in hypotheses),
-        measured=measurement.measured,
-        bound=measurement.bound,
-        floor=measurement.floor if math.isfinite(measurement.floor) else None,
-        roundoff=measurement.roundoff,
-        tightness=measurement.tightness,
-        verdict=measurement.verdict,
-        counter_case=_counter_case(measurement) if part == "counter_case" else None,
-        certified=measurement.certified,
-    )
-
-
-def _state(hypotheses: Sequence[Hypothesis]) -> tuple[Hypotheses, tuple[str, ...]]:
-    """Whether hypotheses are met, and the names of those that are not."""
-    if unmeasured := tuple(each.name for each in hypotheses if not each.measured):
-        return "unmeasured", unmeasured
-    if unmet := tuple(each.name for each in hypotheses if not each.met):
-        return "unmet", unmet
-    return ("met" if hypotheses else "none_needed"), ()
-
-
-def _counter_case(measurement: Measurement) -> CounterCase:
-    """A counter-case must lie outside the hypotheses, and the inequality must fail by numbers."""
-    outside = not measurement.applies and all(each.measured for each in measurement.hypotheses)
-    known = not math.isnan(measurement.measured) and math.isfinite(measurement.bound)
-    return "fails" if outside and known and not measurement.within else "does_not_fail"
-
-
-def _closing_row(claim: Claim, rows: Sequence[MeasurementRow], fingerprint: str) -> ClosingRow:
-    """The closing row, with the claim's worst tightness."""
     tried = [row for row in rows if row.part != "counter_case"]
     holding = [row for row in tried if row.verdict == "holds"]
     violated = any(row.verdict == "violated" for row in tried)
     # Inequalities only, since equalities are at one up to rounding.
     ratios = [row.tightness for row in holding if not row.is_equality]
     cases = [row.counter_case for row in rows if row.part == "counter_case"]
-    return ClosingRow(
+    closing = ClosingRow(
         fingerprint=fingerprint,
         claim=claim.name,
         claim_kind=claim.kind,
@@ -97,4 +44,46 @@ def _closing_row(claim: Claim, rows: Sequence[MeasurementRow], fingerprint: str)
         verdict="violated" if violated else "holds" if holding else "not_applicable",
         counter_case="fails" if cases and {*cases} == {"fails"} else "does_not_fail",
         certified=any(row.certified for row in holding),
+    )
+    return [*rows, closing]
+
+
+def _measurement_row(
+    claim: Claim, part: Part, measurement: Measurement, fingerprint: str
+) -> MeasurementRow:
+    hypotheses = measurement.hypotheses
+    unmeasured = tuple(each.name for each in hypotheses if not each.measured)
+    # NaN is not met either: unmeasured comes first.
+    not_met = unmeasured or tuple(each.name for each in hypotheses if not each.met)
+    met: Hypotheses = "met" if hypotheses else "none_needed"
+    case: CounterCase | None = None
+    if part == "counter_case":
+        # It must lie outside the hypotheses, and the inequality must fail by numbers.
+        known = not math.isnan(measurement.measured) and math.isfinite(measurement.bound)
+        fails = not_met and not unmeasured and known and not measurement.within
+        case = "fails" if fails else "does_not_fail"
+    return MeasurementRow(
+        fingerprint=fingerprint,
+        claim=claim.name,
+        claim_kind=claim.kind,
+        source=claim.source,
+        part=part,
+        setting=measurement.setting,
+        size=measurement.size,
+        norm=measurement.norm or claim.norm,
+        dtype=measurement.dtype,
+        rounding=measurement.rounding,
+        hypotheses="unmeasured" if unmeasured else "unmet" if not_met else met,
+        hypotheses_not_met=not_met,
+        hypothesis_names=tuple(each.name for each in hypotheses),
+        hypothesis_distances=tuple(each.distance for each in hypotheses),
+        hypothesis_allowances=tuple(each.allowed for each in hypotheses),
+        measured=measurement.measured,
+        bound=measurement.bound,
+        floor=measurement.floor if math.isfinite(measurement.floor) else None,
+        roundoff=measurement.roundoff,
+        tightness=measurement.tightness,
+        verdict=measurement.verdict,
+        counter_case=case,
+        certified=measurement.certified,
     )

@@ -30,6 +30,7 @@ def open_run(settings: VerifySettings) -> Opened[VerifyRow, VerifyConstants]:
         for claim, rows in verify(settings, done):
             yield claim.name, rows
 
+    # All claims' fingerprints, measured now or not: they say which rows of the folder count.
     return Opened(
         record={CODES: {name: fingerprint(name) for name in discovery.modules()}},
         constants=constants(settings),
@@ -44,7 +45,7 @@ def result(run: Run[VerifyRow, VerifyConstants]) -> VerifyResult:
       Its figures are ``ratios`` and those of claims that have a ladder, by the claims' names.
     """
     summary, rows = summarize(run), by_claim(run.rows)
-    claims = discovery.load(rows)
+    claims = discovery.load(rows)  # for titles and formulas; none is measured
     first = functools.partial(ratios_chart, summary, rows, claims)
     ladders = {
         claim.name: functools.partial(ladder_chart, measured, claim.climbs)
@@ -59,7 +60,7 @@ def result(run: Run[VerifyRow, VerifyConstants]) -> VerifyResult:
         summary=summary,
         headline=headline(summary),
         figures=figures,
-        files=lambda: page_files(
+        files=lambda: page_files(  # drawn when they are written
             plots(figures, hero="ratios", rows=values(rows, summary)),
             lambda drawn: ledger_page(run, summary, claims, drawn["ratios"], paths),
         ),

@@ -28,6 +28,7 @@ class VerifySettings:
             expected = f"Expected claims out of {', '.join(names)}, got {unknown[0]!r:.60}"
             raise BadInput(f"{expected}: name one of these.")
         if self.certified:
+            # Refused before anything is measured, not after minutes.
             try:
                 import flint  # noqa: F401
             except ImportError:

@@ -30,7 +30,7 @@ def _violations(summary: "VerifySummary") -> Sequence[str]:
 
 def _configure(settings: VerifySettings) -> None:
     """Compiling is the cost of the quick suite."""
-    import jax
+    import jax  # here alone: help and refusals do not wait for it
 
     if settings.suite == "quick":
         jax.config.update(OPTIMIZATIONS_OFF, True)
@@ -42,7 +42,7 @@ STUDY: "Study[VerifySettings, VerifyOptions, VerifyResult]" = Study(
     options=VerifyOptions,
     module="proofs_numeric.verify.run",
     notes=f"{WRITES} Exit status 1 says that something in the ledger is not as it must be.",
-    fix_nothing=("only",),
+    fix_nothing=("only",),  # a folder may be filled claim by claim
     folder_part=lambda settings: f"{settings.suite}{'-certified' if settings.certified else ''}",
     steps=lambda settings, options: len(settings.names),
     rows=ROWS,

@@ -183,7 +183,7 @@ def summarize(run: Run[VerifyRow, VerifyConstants]) -> VerifySummary:
     Args:
       run: A run of the verb verify with at least one row.
     """
-    violations = list(_violations(run.rows))
+    violations = list(_violations(run.rows))  # first: a claim with one of them does not stand
     broken = {each.claim for each in violations}
     claims = {
         name: _claim(name, rows, sound=name not in broken)
@@ -229,12 +229,14 @@ def by_claim(rows: Sequence[VerifyRow]) -> dict[str, ClaimRows]:
     by_name: dict[str, list[VerifyRow]] = {}
     for row in rows:
         by_name.setdefault(row.claim, []).append(row)
-    return {name: _split(by_name[name]) for name in discovery.modules() if name in by_name}
-
-
-def _split(rows: Sequence[VerifyRow]) -> ClaimRows:
-    closing = next((row for row in rows if isinstance(row, ClosingRow)), None)
-    return ClaimRows([row for row in rows if isinstance(row, MeasurementRow)], closing)
+    claims = {}
+    for name in discovery.modules():  # rows come in the order in which a folder was filled
+        if name in by_name:
+            mine = by_name[name]
+            closing = next((row for row in mine if isinstance(row, ClosingRow)), None)
+            measured = [row for row in mine if isinstance(row, MeasurementRow)]
+            claims[name] = ClaimRows(measured, closing)
+    return claims
 
 
 def ratio_of(row: MeasurementRow) -> float | None:
@@ -246,6 +248,7 @@ def ratio_of(row: MeasurementRow) -> float | None:
     Returns:
       A positive number, above one outside the bound; None where it is undefined.
     """
+    # Below a floor, measured over bound would be under one, as if the inequality held.
     if row.floor is not None and row.measured < row.floor and row.part == "counter_case":
         ratio = row.floor / row.measured if row.measured > 0 else None
     else:
@@ -261,7 +264,14 @@ def _claim(name: str, rows: ClaimRows, *, sound: bool) -> ClaimSummary:
     cases, closing = rows.part("counter_case"), rows.closing
     tried = [row for row in rows.measured if row.part != "counter_case"]
     held = [row for row in tried if row.verdict == "holds"]
-    closest = _closest([row for row in held if not row.is_equality])
+    closest = ascent = None
+    # Equalities are at one up to rounding: they would hide the closest inequality.
+    if (tightest := _tightest([row for row in held if not row.is_equality])) is not None:
+        row, ratio = tightest
+        ends = {"measured": row.measured, "bound": row.bound, "slack": row.bound - row.measured}
+        closest = Closest(part=row.part, setting=row.setting, tightness=ratio, **ends)
+    if (tightest := _tightest(rows.part("adversary"))) is not None:
+        ascent = Ascent(setting=tightest[0].setting, tightness=tightest[1])
     sharp = closest is not None and closest.tightness >= SHARP
     misses = [ratio_of(row) for row in cases if row.counter_case == "fails"]
     return ClaimSummary(
@@ -282,57 +292,34 @@ def _claim(name: str, rows: ClaimRows, *, sound: bool) -> ClaimSummary:
         closest=closest,
         equalities=_equalities([row for row in held if row.is_equality]),
         attacked=bool(rows.part("adversary")),
-        ascent=_ascent(rows.part("adversary")),
+        ascent=ascent,
         stands=sound and closing is not None,
     )
 
 
 def _tightest(rows: Sequence[MeasurementRow]) -> tuple[MeasurementRow, float] | None:
     each = [(row, row.tightness) for row in rows if row.tightness is not None]
-    known = [(row, value) for row, value in each if math.isfinite(value)]
+    known = [(row, value) for row, value in each if math.isfinite(value)]  # NaN orders nothing
     return max(known, key=lambda pair: pair[1], default=None)
-
-
-def _closest(held: Sequence[MeasurementRow]) -> Closest | None:
-    if (tightest := _tightest(held)) is None:
-        return None
-    row, tightness = tightest
-    return Closest(
-        part=row.part,
-        setting=row.setting,
-        measured=row.measured,
-        bound=row.bound,
-        slack=row.bound - row.measured,
-        tightness=tightness,
-    )
-
-
-def _ascent(rows: Sequence[MeasurementRow]) -> Ascent | None:
-    tightest = _tightest(rows)
-    return Ascent(setting=tightest[0].setting, tightness=tightest[1]) if tightest else None
 
 
 def _equalities(held: Sequence[MeasurementRow]) -> Equalities | None:
     if not held:
         return None
-    worst = max(held, key=_relative_deviation)
+    deviation = lambda row: abs(row.measured - row.bound)
+
+    def relative(row: MeasurementRow) -> float:
+        share = deviation(row) / (row.roundoff or 1e-300)  # any counts where the roundoff is zero
+        return 0.0 if math.isnan(share) else share  # rounding may do anything
+
+    worst = max(held, key=relative)
     return Equalities(
         count=len(held),
         part=worst.part,
         setting=worst.setting,
-        deviation=_deviation(worst),
+        deviation=deviation(worst),
         roundoff=worst.roundoff,
     )
-
-
-def _deviation(row: MeasurementRow) -> float:
-    return abs(row.measured - row.bound)
-
-
-def _relative_deviation(row: MeasurementRow) -> float:
-    """Deviation in units of the roundoff; any deviation counts where the roundoff is zero."""
-    share = _deviation(row) / (row.roundoff or 1e-300)
-    return 0.0 if math.isnan(share) else share  # rounding may do anything
 
 
 def _violations(rows: Sequence[VerifyRow]) -> Iterator[Violation]:
@@ -340,6 +327,7 @@ def _violations(rows: Sequence[VerifyRow]) -> Iterator[Violation]:
     closed = {row.claim for row in rows if isinstance(row, ClosingRow)}
     for claim in dict.fromkeys(row.claim for row in rows if row.claim not in closed):
         yield Violation(claim=claim, reason="cut_off")
+    # A part all of whose measurements miss the hypotheses shows nothing.
     applies: dict[tuple[str, Part], bool] = {}
     for row in rows:
         if isinstance(row, MeasurementRow) and row.part in MEASURED:
@@ -349,24 +337,17 @@ def _violations(rows: Sequence[VerifyRow]) -> Iterator[Violation]:
         if not decided:
             yield Violation(claim=claim, reason="never_applies", part=part)
     for row in rows:
-        if isinstance(row, MeasurementRow):
-            if (reason := _reason(row)) is not None:
-                yield Violation(claim=row.claim, reason=reason, row=row)
+        if isinstance(row, ClosingRow):
+            if not row.measurements:
+                yield Violation(claim=row.claim, reason="no_measurement")
+            if not row.counter_cases:
+                yield Violation(claim=row.claim, reason="no_counter_case")
             continue
-        if not row.measurements:
-            yield Violation(claim=row.claim, reason="no_measurement")
-        if not row.counter_cases:
-            yield Violation(claim=row.claim, reason="no_counter_case")
-
-
-def _reason(row: MeasurementRow) -> Reason | None:
-    """Reason why a measurement is a violation; None if it is none."""
-    if row.verdict == "violated":
-        return "violated"
-    if row.hypotheses == "unmeasured":
-        return "unmeasured"
-    if row.counter_case == "does_not_fail":
-        return "does_not_fail"
-    if row.part == "certified" and row.verdict != "holds":
-        return "not_certified"
-    return None
+        reasons: dict[Reason, bool] = {  # a row has one reason, the first that is true
+            "violated": row.verdict == "violated",
+            "unmeasured": row.hypotheses == "unmeasured",
+            "does_not_fail": row.counter_case == "does_not_fail",
+            "not_certified": row.part == "certified" and row.verdict != "holds",
+        }
+        if (reason := next((name for name, true in reasons.items() if true), None)) is not None:
+            yield Violation(claim=row.claim, reason=reason, row=row)

@@ -235,7 +235,8 @@ def test_the_polynomial_in_balls_is_the_library_s():
         assert float(value) == pytest.approx(float(inverse_temperature(jnp.array(entropy))))
         ahead = follow_up._shifted(arb(entropy) + arb(2) ** -60)[0]
         assert float((ahead - value) * arb(2) ** 60) == pytest.approx(float(slope))
-    assert float(follow_up._greatest_factor(arb(382).log())) > 2.421
+    rows = {row.setting: row for row in follow_up.adaptive_temperature()}
+    assert rows["factor below 2.4214 up to the entropy ln 382"].measured > 2.421
 
 
 def test_a_smaller_bound_is_not_certified(monkeypatch):
