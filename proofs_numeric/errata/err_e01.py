@@ -7,6 +7,18 @@ import numpy as np
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.paper.thm_4_2_exact import weights_of
 
+CLAIM = Claim(
+    name="err_e01",
+    title="As printed, attention mixes nothing",
+    source="arXiv 2406.04267v2, Section 2, the model's first equation",
+    kind="erratum",
+    statement=r"\lVert y_n(v_1, \dots, v_{n-1}, v_n) - y_n(v'_1, \dots, v'_{n-1}, v_n)"
+    r" \rVert_\infty \le 0",
+    assumes=("the sum over $j$ has $\\mathrm{norm}_1(v_i)$, as printed",),
+    norm="inf",
+    note="Weights of sum one times the same vector give that vector. Meant is norm1(v_j).",
+)
+
 U = 2.0**-53
 DIM = 8
 
@@ -43,27 +55,14 @@ def _replaced(n: int, layers: int, printed: bool) -> Measurement:
     )
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     for n in (1, 2, 16) if suite == "quick" else (1, 2, 16, 128):
         yield from (_replaced(n, layers, printed=True) for layers in (1, 3))
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """With norm1(v_j) the last row depends on the other tokens."""
     yield _replaced(16, 1, printed=False)
     yield _replaced(16, 3, printed=False)
-
-
-CLAIM = Claim(
-    name="err_e01",
-    title="As printed, attention mixes nothing",
-    source="arXiv 2406.04267v2, Section 2, the model's first equation",
-    kind="erratum",
-    statement=r"\lVert y_n(v_1, \dots, v_{n-1}, v_n) - y_n(v'_1, \dots, v'_{n-1}, v_n)"
-    r" \rVert_\infty \le 0",
-    assumes=("the sum over $j$ has $\\mathrm{norm}_1(v_i)$, as printed",),
-    norm="inf",
-    note="Weights of sum one times the same vector give that vector. Meant is norm1(v_j).",
-    measure=_measure,
-    counter_case=_counter_case,
-)

@@ -7,6 +7,20 @@ import numpy as np
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.paper.thm_4_2_exact import weights_of
 
+CLAIM = Claim(
+    name="err_e03",
+    title="The last weight counts twice",
+    source="arXiv 2406.04267v2, proof of Theorem B.3",
+    kind="erratum",
+    statement=r"\delta(\mathrm{softmax}(x), \mathrm{softmax}(x^*_{1:n})) + \alpha^*_{n+1,n+1}"
+    r" \le \frac{1}{2} \Bigl( \sum_{i \le n} |\alpha_{n,i} - \alpha^*_{n+1,i}|"
+    r" + \alpha^*_{n+1,n+1} \Bigr)",
+    assumes=("no positions, where this is an equality", "the last weight counted once"),
+    norm="1",
+    note="The first n weights of row n + 1 are a softmax times one minus the last weight, not a"
+    " softmax: the printed bound is half of what it is to bound.",
+)
+
 U = 2.0**-53
 
 
@@ -30,29 +44,14 @@ def _change(n: int, scale: float, last_weights: int) -> Measurement:
     )
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     for n in (1, 10, 1000) if suite == "quick" else (1, 10, 1000, 100_000):
         yield from (_change(n, scale, 1) for scale in (0.0, 1.0))
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """With the last weight counted twice, the bound is the change itself."""
     yield _change(10, 0.0, 2)
     yield _change(10, 1.0, 2)
-
-
-CLAIM = Claim(
-    name="err_e03",
-    title="The last weight counts twice",
-    source="arXiv 2406.04267v2, proof of Theorem B.3",
-    kind="erratum",
-    statement=r"\delta(\mathrm{softmax}(x), \mathrm{softmax}(x^*_{1:n})) + \alpha^*_{n+1,n+1}"
-    r" \le \frac{1}{2} \Bigl( \sum_{i \le n} |\alpha_{n,i} - \alpha^*_{n+1,i}|"
-    r" + \alpha^*_{n+1,n+1} \Bigr)",
-    assumes=("no positions, where this is an equality", "the last weight counted once"),
-    norm="1",
-    note="The first n weights of row n + 1 are a softmax times one minus the last weight, not a"
-    " softmax: the printed bound is half of what it is to bound.",
-    measure=_measure,
-    counter_case=_counter_case,
-)

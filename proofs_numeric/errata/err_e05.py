@@ -8,6 +8,22 @@ import numpy as np
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.paper.thm_4_2_exact import weights_of
 
+CLAIM = Claim(
+    name="err_e05",
+    title="Lemma B.2 as printed does not cover Theorem 4.2",
+    source="arXiv 2406.04267v2, proof of Theorem B.3, where it uses Lemma B.2",
+    kind="erratum",
+    statement=r"\frac{1}{2} \le |x_n - x^*_n|, \quad"
+    r" \frac{2 (e - 1)}{3 + e} \le \delta(\mathrm{softmax}(x), \mathrm{softmax}(x^*))",
+    assumes=(
+        "positions' logits $1 / (1 + r)$, which vanish with the distance $r$",
+        "or rows that differ in their last half only",
+    ),
+    norm="1",
+    note="Rows n and n + 1 are a triangular array: the far entries converge and the near ones do"
+    " not. Convergence of each entry is not enough; a vanishing mean change is.",
+)
+
 U = 2.0**-53
 
 
@@ -52,32 +68,15 @@ def _triangular(n: int, late: int) -> Measurement:
     )
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     for n in (4, 40, 400) if suite == "quick" else (4, 40, 400, 4000, 40_000):
         yield _late(n)
         yield _triangular(n, n // 2)
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """Positions that are alike at each distance; and rows that differ in few entries only."""
     yield _late(400, power=0.0)
     yield _triangular(400, 20)
-
-
-CLAIM = Claim(
-    name="err_e05",
-    title="Lemma B.2 as printed does not cover Theorem 4.2",
-    source="arXiv 2406.04267v2, proof of Theorem B.3, where it uses Lemma B.2",
-    kind="erratum",
-    statement=r"\frac{1}{2} \le |x_n - x^*_n|, \quad"
-    r" \frac{2 (e - 1)}{3 + e} \le \delta(\mathrm{softmax}(x), \mathrm{softmax}(x^*))",
-    assumes=(
-        "positions' logits $1 / (1 + r)$, which vanish with the distance $r$",
-        "or rows that differ in their last half only",
-    ),
-    norm="1",
-    note="Rows n and n + 1 are a triangular array: the far entries converge and the near ones do"
-    " not. Convergence of each entry is not enough; a vanishing mean change is.",
-    measure=_measure,
-    counter_case=_counter_case,
-)

@@ -9,6 +9,20 @@ from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support import paper_decoder
 from proofs_numeric.support.paper_decoder import PaperDecoder, Reach
 
+CLAIM = Claim(
+    name="err_e07",
+    title="The prefactor of Theorem B.5 as printed is too small",
+    source="arXiv 2406.04267v2, Theorem B.5 as stated",
+    kind="erratum",
+    statement=r"\sigma^L \left[ \prod_\ell \frac{\Lambda^{(\ell)} + I}{\beta} \right]_{n,i}"
+    r" \le 0.99 \left\lVert \frac{\partial y_n}{\partial v_i^{(0)}} \right\rVert",
+    assumes=("linear MLPs, all divisors one", "attention weights held fixed"),
+    norm="2",
+    climbs="L",
+    note="The left side is printed as an upper bound. The residual stream carries each token past"
+    " the MLPs; the proof itself has $\\prod (1 + \\sigma / \\beta_2) / \\beta_3$.",
+)
+
 # What the true derivative must exceed the printed number by, as a share.
 MARGIN = 0.01
 
@@ -58,6 +72,7 @@ def _all() -> Iterator[tuple[str, PaperDecoder, Reach]]:
     return zip(names, decoders, paper_decoder.reaches(decoders), strict=True)
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     for name, decoder, reach in _all():
         for where, token in (("first", int(decoder.start)), ("last", -1)):
@@ -65,6 +80,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
             yield _below(f"{name}, {where} token", decoder, reach, bounds, token)
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """With the constants of the proof: the derivative itself, which is linear."""
     for name, decoder, reach in _all():
@@ -72,25 +88,8 @@ def _counter_case() -> Iterator[Measurement]:
         yield _below(f"{name}, constants of the proof", decoder, reach, bounds, -1)
 
 
+@CLAIM.part("certified")
 def _certify() -> list[Measurement]:
     from proofs_numeric.support import squashing_enclosures  # needs python-flint
 
     return squashing_enclosures.err_e07()
-
-
-CLAIM = Claim(
-    name="err_e07",
-    title="The prefactor of Theorem B.5 as printed is too small",
-    source="arXiv 2406.04267v2, Theorem B.5 as stated",
-    kind="erratum",
-    statement=r"\sigma^L \left[ \prod_\ell \frac{\Lambda^{(\ell)} + I}{\beta} \right]_{n,i}"
-    r" \le 0.99 \left\lVert \frac{\partial y_n}{\partial v_i^{(0)}} \right\rVert",
-    assumes=("linear MLPs, all divisors one", "attention weights held fixed"),
-    norm="2",
-    climbs="L",
-    note="The left side is printed as an upper bound. The residual stream carries each token past"
-    " the MLPs; the proof itself has $\\prod (1 + \\sigma / \\beta_2) / \\beta_3$.",
-    measure=_measure,
-    counter_case=_counter_case,
-    certify=_certify,
-)

@@ -9,6 +9,20 @@ from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support import paper_decoder
 from proofs_numeric.support.paper_decoder import PaperDecoder, Reach
 
+CLAIM = Claim(
+    name="err_e08",
+    title="The path weights of Theorem 5.1 have the wrong divisor",
+    source="arXiv 2406.04267v2, Theorem 5.1 as stated in the main text",
+    kind="erratum",
+    statement=r"\left[ \prod_\ell \left( \frac{\Lambda^{(\ell)}}{\beta_2^{(\ell)}} + I \right)"
+    r" \right]_{n,i} \le 0.9 \left\lVert \frac{\partial y_n}{\partial v_i^{(0)}} \right\rVert",
+    assumes=("no MLP, $\\beta_3 = 1$, $\\beta_2 > \\beta_1$", "attention weights held fixed"),
+    norm="2",
+    climbs="L",
+    note="The left side is printed as an upper bound. Attention averages values that were divided"
+    " by $\\beta_1$, the divisor of the first norm.",
+)
+
 # What the true derivative must exceed the printed number by, as a share.
 MARGIN = 0.1
 
@@ -54,29 +68,14 @@ def _all() -> Iterator[tuple[str, PaperDecoder, Reach]]:
     return zip(names, decoders, paper_decoder.reaches(decoders), strict=True)
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     for name, decoder, reach in _all():
         yield _below(name, decoder, reach, decoder.beta2)
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """With beta1, as in the proof: the derivative itself."""
     for name, decoder, reach in _all():
         yield _below(f"{name}, beta1 in its place", decoder, reach, decoder.beta1)
-
-
-CLAIM = Claim(
-    name="err_e08",
-    title="The path weights of Theorem 5.1 have the wrong divisor",
-    source="arXiv 2406.04267v2, Theorem 5.1 as stated in the main text",
-    kind="erratum",
-    statement=r"\left[ \prod_\ell \left( \frac{\Lambda^{(\ell)}}{\beta_2^{(\ell)}} + I \right)"
-    r" \right]_{n,i} \le 0.9 \left\lVert \frac{\partial y_n}{\partial v_i^{(0)}} \right\rVert",
-    assumes=("no MLP, $\\beta_3 = 1$, $\\beta_2 > \\beta_1$", "attention weights held fixed"),
-    norm="2",
-    climbs="L",
-    note="The left side is printed as an upper bound. Attention averages values that were divided"
-    " by $\\beta_1$, the divisor of the first norm.",
-    measure=_measure,
-    counter_case=_counter_case,
-)

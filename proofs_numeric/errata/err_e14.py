@@ -12,6 +12,22 @@ from jaxtyping import Array, Float
 from glassesjax.precision import BF16, E4M3FN, E5M2, F16, F32, ulp_distance
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
+CLAIM = Claim(
+    name="err_e14",
+    title="Closeness does not imply equal rounding",
+    kind="erratum",
+    source="arXiv 2406.04267v2, Corollary 6.2 (B.10)",
+    statement=r"0 + \frac12 \le \mathrm{steps}(\mathrm{rd}(y), \mathrm{rd}(y')), \quad"
+    r" |y' - y| \le \varepsilon \to 0",
+    assumes=(
+        "two numbers at most a spacing of the format apart",
+        "a middle of two of its neighbors, or a tie of two tokens, between them",
+    ),
+    climbs="halvings of the distance",
+    note="Printed: close enough, they are rounded to one number, which allows no step. True: one"
+    " step, at every distance. The printed y*_n should be y*_(n+1).",
+)
+
 FORMATS = (BF16, F16, E4M3FN, E5M2, F32)
 PRINTED = 0.0  # steps, or changed tokens, that the paper allows for close values
 MARGIN = 0.5  # steps by which the result must exceed the bound
@@ -86,6 +102,7 @@ def _tokens(k: int, lead: float = 0.0) -> Measurement:
     )
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     count = 6 if suite == "quick" else 24
     pairs = _pairs(count)
@@ -94,27 +111,9 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
     yield from (_tokens(k) for k in (8, 16, 32, 52))
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """Close numbers with no middle between them, and representations with no tie between them."""
     pairs = _pairs(6, shift=0.25)
     yield from (_rounded(pairs, row, 0) for row in range(len(FORMATS)))
     yield _tokens(16, lead=0.5)
-
-
-CLAIM = Claim(
-    name="err_e14",
-    title="Closeness does not imply equal rounding",
-    kind="erratum",
-    source="arXiv 2406.04267v2, Corollary 6.2 (B.10)",
-    statement=r"0 + \frac12 \le \mathrm{steps}(\mathrm{rd}(y), \mathrm{rd}(y')), \quad"
-    r" |y' - y| \le \varepsilon \to 0",
-    assumes=(
-        "two numbers at most a spacing of the format apart",
-        "a middle of two of its neighbors, or a tie of two tokens, between them",
-    ),
-    climbs="halvings of the distance",
-    note="Printed: close enough, they are rounded to one number, which allows no step. True: one"
-    " step, at every distance. The printed y*_n should be y*_(n+1).",
-    measure=_measure,
-    counter_case=_counter_case,
-)

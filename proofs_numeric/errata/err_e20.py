@@ -5,6 +5,18 @@ from fractions import Fraction
 
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
+CLAIM = Claim(
+    name="err_e20",
+    title="The printed representation of a one is not that of a one",
+    source="arXiv 2406.04267v2, Proposition B.9, its last display",
+    kind="erratum",
+    statement=r"\frac{n_1}{n_0 + n_1} - \frac{n_1}{3 n_0 + n_1}"
+    r" \le |z_1^{\mathrm{printed}} - z_1|",
+    assumes=("the query of a zero, as printed",),
+    note="For values 0 and 1 and a zero that attends to zeros with three times the weight: an"
+    " equality, in exact fractions. The statement itself, that ratios decide, is not touched.",
+)
+
 # exp k(q_a, k_b), chosen rational; a zero attends to zeros three times as strongly.
 GROWN = ((Fraction(3), Fraction(1)), (Fraction(1), Fraction(1)))
 VALUES = (Fraction(0), Fraction(1))
@@ -38,26 +50,13 @@ def _off(counts: tuple[int, int], query: int) -> Measurement:
     )
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     for times in (1, 10) if suite == "quick" else (1, 10, 100, 1000):
         yield from (_off((times * zeros, times), 0) for zeros in (1, 2))
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """With the query of a one the display is the attention of a one."""
     yield _off((1, 1), 1)
-
-
-CLAIM = Claim(
-    name="err_e20",
-    title="The printed representation of a one is not that of a one",
-    source="arXiv 2406.04267v2, Proposition B.9, its last display",
-    kind="erratum",
-    statement=r"\frac{n_1}{n_0 + n_1} - \frac{n_1}{3 n_0 + n_1}"
-    r" \le |z_1^{\mathrm{printed}} - z_1|",
-    assumes=("the query of a zero, as printed",),
-    note="For values 0 and 1 and a zero that attends to zeros with three times the weight: an"
-    " equality, in exact fractions. The statement itself, that ratios decide, is not touched.",
-    measure=_measure,
-    counter_case=_counter_case,
-)

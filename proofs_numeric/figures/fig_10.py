@@ -31,6 +31,7 @@ CLAIM = Claim(
     " 6 and 9 % below, ALiBi 10 %. ALiBi's curve levels off at 6.41 (1 - exp(-m)) = 0.0031.",
 )
 
+
 SEEDS = {"quick": 6, "full": 48}
 SLOPE = 2.0**-8 / 8
 NO_POSITIONS = {5: 1.0, 10: 0.57, 100: 0.067, 500: 0.0135, 1000: 0.0066, 5000: 0.0014}

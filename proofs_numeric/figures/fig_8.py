@@ -29,6 +29,7 @@ CLAIM = Claim(
     " below at 500, 20 % below at 1000 and 5000, a third below at 10 000: the slope differs.",
 )
 
+
 DIM, BASE, SEEDS = 64, 10_000.0, 24
 # Values read off a plot.
 READING = 0.05

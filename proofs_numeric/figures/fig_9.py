@@ -22,6 +22,7 @@ CLAIM = Claim(
     " mean of five seeds and, for values read off the plot, 5 % reading error.",
 )
 
+
 PREFIX, WIDTH, SEEDS = 200, 0.1, 5
 # Read off the plot, to 5 %.
 READ = {

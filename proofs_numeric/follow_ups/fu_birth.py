@@ -15,6 +15,22 @@ from glassesjax.theory.birth import (
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support import paper_decoder
 
+CLAIM = Claim(
+    name="fu_birth",
+    title="Before training the profile of influence follows one density, at every length",
+    source="after arXiv 2603.10123; the density with a residual and each length are ours",
+    page="birth",
+    kind="follow_up",
+    statement=r"\sum_k \frac{k (k-1) \cdots (k-m+1)}{(n-1) \cdots (n-m)} \pi_k = E[X^m], \quad"
+    r" \int |F_n - F| \le \frac{1}{2 \sqrt{n - 1}}",
+    assumes=(
+        "uniform attention, held fixed",
+        "linear MLPs, the same share of attention in each layer",
+    ),
+    note="X has density $\\rho$ and an atom at one; k counts tokens from zero. The profile is that"
+    " of the derivative of a decoder whose queries are zero.",
+)
+
 U = 2.0**-53
 # Exact for polynomials up to degree 47 in ln(1 / x); depths below have degree 5 at most.
 NODES, RULE = np.polynomial.laguerre.laggauss(24)
@@ -97,6 +113,7 @@ def _compared(
     yield _transport(setting, profile, depth, mixing, (hypothesis,))
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     slots, depth = paper_decoder.sizes(suite)
     for length in (4, 16) if suite == "quick" else (4, 8, 16, 32, slots):
@@ -123,26 +140,8 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
         )
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """Logits that are not equal, as after training: the density does not hold for them."""
     measured = _compared(16, 4, 0.5, "quick", steep=6.0)
     yield next(measured)
-
-
-CLAIM = Claim(
-    name="fu_birth",
-    title="Before training the profile of influence follows one density, at every length",
-    source="after arXiv 2603.10123; the density with a residual and each length are ours",
-    page="birth",
-    kind="follow_up",
-    statement=r"\sum_k \frac{k (k-1) \cdots (k-m+1)}{(n-1) \cdots (n-m)} \pi_k = E[X^m], \quad"
-    r" \int |F_n - F| \le \frac{1}{2 \sqrt{n - 1}}",
-    assumes=(
-        "uniform attention, held fixed",
-        "linear MLPs, the same share of attention in each layer",
-    ),
-    note="X has density $\\rho$ and an atom at one; k counts tokens from zero. The profile is that"
-    " of the derivative of a decoder whose queries are zero.",
-    measure=_measure,
-    counter_case=_counter_case,
-)

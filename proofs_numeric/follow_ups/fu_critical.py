@@ -12,6 +12,24 @@ from glassesjax.theory.sharpness import critical_cosine, critical_scaling, criti
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support.adversary import ascend
 
+CLAIM = Claim(
+    name="fu_critical",
+    title="Attention scaled by log n has a critical factor",
+    kind="follow_up",
+    source="after arXiv 2510.05554; bounds for each n are ours",
+    page="sharpness",
+    statement=r"1 - \cos \le \frac{1 - \rho}{\rho} o^{-2} \; (\gamma < \gamma_c), \quad"
+    r" \left| \cos - \frac{4 \rho}{1 + 3 \rho} \right| \le"
+    r" \frac{1 - \rho}{(n - 1) (\rho + (1 - \rho) / 4)} \; (\gamma = \gamma_c), \quad"
+    r" \cos - \rho \le \frac{2 (1 - \rho) o (\rho + 1 / (n - 1))}{1 - 2 (1 - \rho) o}"
+    r" \; (\gamma > \gamma_c)",
+    assumes=(
+        "unit vectors of one inner product $\\rho$ in (0, 1), no mask, no residual connection",
+        "odds $o = (n - 1) n^{-\\gamma / \\gamma_c}$, with $\\gamma_c = 1 / (1 - \\rho)$",
+    ),
+    note="The paper has limits; here they are bounds for each n.",
+)
+
 U = 2.0**-53
 TOKENS = 8
 SHARES = (0.5, 0.9, 1.0, 1.1, 2.0)  # of the critical factor
@@ -105,6 +123,7 @@ def _limits(n: float) -> Iterator[Measurement]:
         )
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     # The closed forms against one layer of attention; they need no overlap above zero.
     cases = [(share, rho) for share in SHARES for rho in (-0.1, 0.0, 0.5)]
@@ -134,6 +153,7 @@ def _ratio(instance: Float[Array, "2"]) -> Float[Array, ""]:
     return (1 - cosine) * overlap * odds**2 / (1 - overlap)
 
 
+@CLAIM.part("adversary")
 def _adversary(suite: Suite) -> Iterator[Measurement]:
     steps = 100 if suite == "quick" else 1000
     starts = jnp.asarray(np.random.default_rng(6).normal(size=(4, 2)))
@@ -149,6 +169,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     )
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     n, rho = 1e12, 0.5
     cases = (
@@ -163,25 +184,3 @@ def _counter_case() -> Iterator[Measurement]:
             bound=getattr(_bounds(n, wanted, rho), bound),
             hypotheses=(_share(share, wanted, sign),),
         )
-
-
-CLAIM = Claim(
-    name="fu_critical",
-    title="Attention scaled by log n has a critical factor",
-    kind="follow_up",
-    source="after arXiv 2510.05554; bounds for each n are ours",
-    page="sharpness",
-    statement=r"1 - \cos \le \frac{1 - \rho}{\rho} o^{-2} \; (\gamma < \gamma_c), \quad"
-    r" \left| \cos - \frac{4 \rho}{1 + 3 \rho} \right| \le"
-    r" \frac{1 - \rho}{(n - 1) (\rho + (1 - \rho) / 4)} \; (\gamma = \gamma_c), \quad"
-    r" \cos - \rho \le \frac{2 (1 - \rho) o (\rho + 1 / (n - 1))}{1 - 2 (1 - \rho) o}"
-    r" \; (\gamma > \gamma_c)",
-    assumes=(
-        "unit vectors of one inner product $\\rho$ in (0, 1), no mask, no residual connection",
-        "odds $o = (n - 1) n^{-\\gamma / \\gamma_c}$, with $\\gamma_c = 1 / (1 - \\rho)$",
-    ),
-    note="The paper has limits; here they are bounds for each n.",
-    measure=_measure,
-    counter_case=_counter_case,
-    adversary=_adversary,
-)

@@ -16,6 +16,24 @@ from glassesjax.theory.hamming import (
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support.adversary import ascend
 
+CLAIM = Claim(
+    name="fu_hamming",
+    title="A share of substituted tokens moves an attention row by a bounded amount",
+    source="after arXiv 2505.10606, continuity; one layer, constants of our own",
+    page="hamming",
+    kind="follow_up",
+    statement=r"\sum_i |\alpha_i - \alpha^*_i| \le"
+    r" \frac{2 \delta (e^D - 1)}{1 + \delta (e^D - 1)}, \quad"
+    r" \lVert o - o^* \rVert \le \frac{2 R \delta e^D}{1 + \delta (e^D - 1)}",
+    assumes=(
+        "the row's query stays",
+        "all logits before and after in an interval of length $D$",
+        "values in a ball of radius $R$",
+    ),
+    norm="2",
+    climbs="share of substituted tokens",
+)
+
 U = 2.0**-53
 N, CHANGED, RANGE = 16, 2, 1.5  # of the adversary
 
@@ -64,6 +82,7 @@ def _compared(
         )
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     for n in (16, 1024) if suite == "quick" else (2, 16, 128, 1024, 16384):
         for spread in (0.0, 1.0, 8.0):
@@ -103,6 +122,7 @@ def _ratio(free: tuple[Array, Array]) -> Float[Array, ""]:
     return moved / hamming_weight_bound(share, jnp.asarray(RANGE, logits.dtype))
 
 
+@CLAIM.part("adversary")
 def _adversary(suite: Suite) -> Iterator[Measurement]:
     steps = 100 if suite == "quick" else 2000
     random = np.random.default_rng(4)
@@ -114,30 +134,9 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     yield from _compared(f"4 starts, {steps} steps over logits", (logits, others), values, RANGE)
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """New tokens with logits beyond the range, as where substitution is out of distribution."""
     logits = np.zeros(64), np.where(np.arange(64) < 1, 5.0, 0.0)
     values = np.ones((64, 1)), np.where(np.arange(64) < 1, -1.0, 1.0)[:, None]
     yield from _compared("a logit of 5, told a range of 1", logits, values, 1.0)
-
-
-CLAIM = Claim(
-    name="fu_hamming",
-    title="A share of substituted tokens moves an attention row by a bounded amount",
-    source="after arXiv 2505.10606, continuity; one layer, constants of our own",
-    page="hamming",
-    kind="follow_up",
-    statement=r"\sum_i |\alpha_i - \alpha^*_i| \le"
-    r" \frac{2 \delta (e^D - 1)}{1 + \delta (e^D - 1)}, \quad"
-    r" \lVert o - o^* \rVert \le \frac{2 R \delta e^D}{1 + \delta (e^D - 1)}",
-    assumes=(
-        "the row's query stays",
-        "all logits before and after in an interval of length $D$",
-        "values in a ball of radius $R$",
-    ),
-    norm="2",
-    climbs="share of substituted tokens",
-    measure=_measure,
-    counter_case=_counter_case,
-    adversary=_adversary,
-)

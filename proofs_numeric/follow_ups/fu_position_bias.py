@@ -23,6 +23,19 @@ from glassesjax.theory.position_bias import (
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support.adversary import ascend
 
+CLAIM = Claim(
+    name="fu_position_bias",
+    title="With depth attention concentrates on what comes first; penalties on distance oppose it",
+    source="arXiv 2502.01951, Theorems 4.1 to 4.3 and 4.5, Lemma 4.4, with constants (ours)",
+    page="position_bias",
+    kind="follow_up",
+    statement=r"\sum_{k \ge j} \left[ A^{(L)} \cdots A^{(1)} \right]_{ik} \le"
+    r" (1 - (j - 1) \epsilon)^L",
+    assumes=("weights of at least $\\epsilon$ on each token that is seen", "a causal mask"),
+    climbs="L",
+    note="Windows, prefixes and penalties on distance have bounds of their own, also here.",
+)
+
 U = 2.0**-53
 N, DEPTH, WINDOW, PREFIX = 10, 12, 4, 3
 PLACE = np.arange(N)
@@ -170,6 +183,7 @@ def _between(
         )
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     for kind in MASKS:
         for seed, scale in enumerate((0.0, 0.5, 3.0, 30.0)):
@@ -218,6 +232,7 @@ def _ratio(logits: Float[Array, "layers n n"]) -> Float[Array, ""]:
     return jnp.prod(weights[:, -1, -1]) / (1 - (N - 1) * least) ** len(logits)
 
 
+@CLAIM.part("adversary")
 def _adversary(suite: Suite) -> Iterator[Measurement]:
     steps = 80 if suite == "quick" else 1000
     starts = np.random.default_rng(1).normal(size=(4, DEPTH, N, N))
@@ -229,6 +244,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     )
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """An epsilon that the weights do not have; rows that see less, and rows that see ahead."""
     weights = _least_everywhere(1 / 64)
@@ -240,20 +256,3 @@ def _counter_case() -> Iterator[Measurement]:
     yield _tails(setting, "window", np.stack([two] * DEPTH), 1 / 4)
     ahead = np.full((DEPTH, N, N), 1 / N)
     yield _tails("rows that see all tokens, also later ones", "causal", ahead, 1 / N)
-
-
-CLAIM = Claim(
-    name="fu_position_bias",
-    title="With depth attention concentrates on what comes first; penalties on distance oppose it",
-    source="arXiv 2502.01951, Theorems 4.1 to 4.3 and 4.5, Lemma 4.4, with constants (ours)",
-    page="position_bias",
-    kind="follow_up",
-    statement=r"\sum_{k \ge j} \left[ A^{(L)} \cdots A^{(1)} \right]_{ik} \le"
-    r" (1 - (j - 1) \epsilon)^L",
-    assumes=("weights of at least $\\epsilon$ on each token that is seen", "a causal mask"),
-    climbs="L",
-    note="Windows, prefixes and penalties on distance have bounds of their own, also here.",
-    measure=_measure,
-    counter_case=_counter_case,
-    adversary=_adversary,
-)

@@ -12,6 +12,26 @@ from glassesjax.theory.rank import doubly_exponential_bound, pure_attention_boun
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support.adversary import ascend
 
+CLAIM = Claim(
+    name="fu_pure_attention",
+    title="Attention alone brings all tokens together, doubly exponentially with depth",
+    source="after arXiv 2103.03404; in the diameter, with constants of our own",
+    page="rank",
+    kind="follow_up",
+    statement=r"\mathrm{diam}(X') \le \mathrm{diam}(X) \sum_h \lVert W_h \rVert \tanh"
+    r" \frac{\lVert Q_h \rVert \, \mathrm{diam}(X)^2}{4 \sqrt{d}}, \quad"
+    r" \mathrm{diam}(X_L) \le \left( \frac{s H}{4 \sqrt{d}} \right)^{(3^L - 1) / 2}"
+    r" \mathrm{diam}(X)^{3^L}",
+    assumes=(
+        "each row sees all tokens, and positions add nothing to the logits",
+        "no residual connection, no MLP",
+    ),
+    norm="2",
+    climbs="L",
+    note="$s$ is the largest $\\lVert Q_h \\rVert \\lVert W_h \\rVert$ of $H$ heads. Tokens in two"
+    " places attain the first bound in every layer; the paper's theorem is in another norm.",
+)
+
 U = 2.0**-53
 N, D, HEADS, LAYERS, KEY_DIM = 6, 3, 2, 3, 4
 AT_ONCE = 8  # models, so that all are of one shape
@@ -137,6 +157,7 @@ def _two_places(diameter: float) -> _Model:
     return _Model(tokens=tokens, query_key=2 * eye, value=eye / 2, **zeros)
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     yield from _against(
         {f"random tokens of size {s:g}": _drawn(i, s) for i, s in enumerate((0.0, 0.03, 0.3, 3.0))}
@@ -162,6 +183,7 @@ def _apart(tokens: Float[Array, "n d"]) -> Float[Array, ""]:
     return jnp.sqrt(jnp.max(apart))
 
 
+@CLAIM.part("adversary")
 def _adversary(suite: Suite) -> Iterator[Measurement]:
     steps = 80 if suite == "quick" else 2000
     drawn = [_drawn(seed, 0.5) for seed in range(4)]
@@ -174,6 +196,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     yield from _against({f"4 starts, {steps} steps over one layer": worst}, layers=1)
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """A causal mask, a penalty on distance, a residual connection: each keeps tokens apart."""
     near = _two_places(0.1)
@@ -190,32 +213,8 @@ def _counter_case() -> Iterator[Measurement]:
             yield measurement
 
 
+@CLAIM.part("certified")
 def _certify() -> list[Measurement]:
     from proofs_numeric.support import follow_up_enclosures  # needs python-flint
 
     return follow_up_enclosures.pure_attention()
-
-
-CLAIM = Claim(
-    name="fu_pure_attention",
-    title="Attention alone brings all tokens together, doubly exponentially with depth",
-    source="after arXiv 2103.03404; in the diameter, with constants of our own",
-    page="rank",
-    kind="follow_up",
-    statement=r"\mathrm{diam}(X') \le \mathrm{diam}(X) \sum_h \lVert W_h \rVert \tanh"
-    r" \frac{\lVert Q_h \rVert \, \mathrm{diam}(X)^2}{4 \sqrt{d}}, \quad"
-    r" \mathrm{diam}(X_L) \le \left( \frac{s H}{4 \sqrt{d}} \right)^{(3^L - 1) / 2}"
-    r" \mathrm{diam}(X)^{3^L}",
-    assumes=(
-        "each row sees all tokens, and positions add nothing to the logits",
-        "no residual connection, no MLP",
-    ),
-    norm="2",
-    climbs="L",
-    note="$s$ is the largest $\\lVert Q_h \\rVert \\lVert W_h \\rVert$ of $H$ heads. Tokens in two"
-    " places attain the first bound in every layer; the paper's theorem is in another norm.",
-    measure=_measure,
-    counter_case=_counter_case,
-    adversary=_adversary,
-    certify=_certify,
-)

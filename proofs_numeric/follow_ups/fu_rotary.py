@@ -17,6 +17,19 @@ from glassesjax.theory.rotary import (
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support.adversary import ascend
 
+CLAIM = Claim(
+    name="fu_rotary",
+    title="Rotary positions need not favor near tokens, and their increments stay",
+    source="arXiv 2410.06205, Propositions 3.1 and 3.2; increments for arXiv 2406.04267v2 (ours)",
+    page="rotary",
+    kind="follow_up",
+    statement=r"\max_{r'} q^\top R^{r'} k = \lVert q \rVert^2 \ \mathrm{at} \ r, \quad"
+    r" E[q^\top R^r k] = 0, \quad"
+    r" |k(r+1) - k(r)| \le \sum_f \lVert q_f \rVert \lVert k_f \rVert \, 2 |\sin(\theta_f / 2)|",
+    assumes=("for the maximum: the key turned by r", "for the mean: entries of mean zero"),
+    climbs="r, or draws",
+)
+
 U = 2.0**-53
 DIM, FAR = 16, 255
 FREQUENCIES = 10_000.0 ** (-np.arange(DIM // 2) / (DIM // 2))
@@ -142,6 +155,7 @@ def _stays() -> Iterator[Measurement]:
         )
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     # The largest logit of all distances is the one at the chosen distance: no decay.
     queries = np.random.default_rng(1).normal(size=(len(CHOSEN), DIM))
@@ -181,6 +195,7 @@ def _ratio(free: tuple[Array, Array]) -> Float[Array, ""]:
     return jnp.abs(kernel[1] - kernel[0]) / jnp.sum(norms(query) * norms(key) * chords)
 
 
+@CLAIM.part("adversary")
 def _adversary(suite: Suite) -> Iterator[Measurement]:
     steps = 150 if suite == "quick" else 2000
     starts = np.random.default_rng(5).normal(size=(2, 4, DIM))
@@ -188,23 +203,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     yield _steps(f"4 starts, {steps} steps over query and key", query[None], key[None])
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """Queries and keys with a mean: the average logit depends on the distance."""
     yield _means(4096, shift=0.5)
-
-
-CLAIM = Claim(
-    name="fu_rotary",
-    title="Rotary positions need not favor near tokens, and their increments stay",
-    source="arXiv 2410.06205, Propositions 3.1 and 3.2; increments for arXiv 2406.04267v2 (ours)",
-    page="rotary",
-    kind="follow_up",
-    statement=r"\max_{r'} q^\top R^{r'} k = \lVert q \rVert^2 \ \mathrm{at} \ r, \quad"
-    r" E[q^\top R^r k] = 0, \quad"
-    r" |k(r+1) - k(r)| \le \sum_f \lVert q_f \rVert \lVert k_f \rVert \, 2 |\sin(\theta_f / 2)|",
-    assumes=("for the maximum: the key turned by r", "for the mean: entries of mean zero"),
-    climbs="r, or draws",
-    measure=_measure,
-    counter_case=_counter_case,
-    adversary=_adversary,
-)

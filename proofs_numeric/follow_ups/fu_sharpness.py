@@ -22,6 +22,20 @@ from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.paper.thm_4_2_exact import weights_of
 from proofs_numeric.support.adversary import ascend
 
+CLAIM = Claim(
+    name="fu_sharpness",
+    title="A bounded factor cannot keep a row sharp",
+    kind="follow_up",
+    source="after arXiv 2410.01104, adaptive temperature and Proposition 3.1; arXiv 2508.17821",
+    page="sharpness",
+    statement=r"\max_i \alpha_i \le \frac{1}{1 + (n-1) e^{-2.4214 \Delta}}, \quad"
+    r" H(\mathrm{softmax}(\beta x)) \le H(\mathrm{softmax}(x)), \quad"
+    r" \Delta \le 2 \sigma(Q) \sigma(K) \lVert y \rVert \max_i \lVert x_i \rVert",
+    assumes=("logits below infinity, in an interval of length $\\Delta$",),
+    note="The paper's polynomial in the entropy is at most 2.4214, so rows spread as before, with"
+    " a larger range; from 5.944 nats on it changes nothing.",
+)
+
 U = 2.0**-53
 WIDTH, ROWS = 512, 24
 GREATEST = 2.4214  # of the factor, rounded up; it is attained at 4.412 nats
@@ -146,6 +160,7 @@ def _bounded() -> Iterator[Measurement]:
                 )
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     # Rows by name, with the least share of its bound that the greatest weight must reach.
     rows = {}
@@ -185,6 +200,7 @@ def _ratio(logits: Float[Array, " n"]) -> Float[Array, ""]:
     return greatest / dispersion_bracket(logits.size, GREATEST * span).upper
 
 
+@CLAIM.part("adversary")
 def _adversary(suite: Suite) -> Iterator[Measurement]:
     steps = 60 if suite == "quick" else 600
     # 83 logits: nearly equal ones have the entropy at which the factor is greatest.
@@ -193,6 +209,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     yield from _adaptive({f"4 starts, {steps} steps over 83 logits": (row, 0.0)})
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     n, gap = 512, 2.5
     ((*_, bound, scaled),) = _evaluate([_one_above(n, gap)])
@@ -204,26 +221,8 @@ def _counter_case() -> Iterator[Measurement]:
     )
 
 
+@CLAIM.part("certified")
 def _certify() -> list[Measurement]:
     from proofs_numeric.support import follow_up_enclosures  # needs python-flint
 
     return follow_up_enclosures.adaptive_temperature()
-
-
-CLAIM = Claim(
-    name="fu_sharpness",
-    title="A bounded factor cannot keep a row sharp",
-    kind="follow_up",
-    source="after arXiv 2410.01104, adaptive temperature and Proposition 3.1; arXiv 2508.17821",
-    page="sharpness",
-    statement=r"\max_i \alpha_i \le \frac{1}{1 + (n-1) e^{-2.4214 \Delta}}, \quad"
-    r" H(\mathrm{softmax}(\beta x)) \le H(\mathrm{softmax}(x)), \quad"
-    r" \Delta \le 2 \sigma(Q) \sigma(K) \lVert y \rVert \max_i \lVert x_i \rVert",
-    assumes=("logits below infinity, in an interval of length $\\Delta$",),
-    note="The paper's polynomial in the entropy is at most 2.4214, so rows spread as before, with"
-    " a larger range; from 5.944 nats on it changes nothing.",
-    measure=_measure,
-    counter_case=_counter_case,
-    adversary=_adversary,
-    certify=_certify,
-)

@@ -17,6 +17,20 @@ from proofs_numeric.paper.closed_forms import product
 from proofs_numeric.support.absorbing import uniform
 from proofs_numeric.support.adversary import ascend
 
+CLAIM = Claim(
+    name="fu_sinks",
+    title="Several heads: the path sum over all of them; sinks speed up absorption",
+    source="after arXiv 2504.02732; the constant is ours",
+    page="sinks",
+    kind="follow_up",
+    statement=r"\left\lVert \frac{\partial v_n^{(L)}}{\partial v_i^{(0)}} \right\rVert \le"
+    r" C^L \left[ \prod_\ell \left( \sum_h \alpha^{(\ell, h)} + I \right) \right]_{n,i}, \quad"
+    r" C = \max_\ell (1 + \sigma_\ell) \max(1, \max_h \lVert W_h \rVert)",
+    assumes=("attention weights that do not depend on the values", "norms that are constants"),
+    norm="2",
+    climbs="L",
+)
+
 U = 2.0**-53
 LAYERS, HEADS, N, D = 3, 2, 6, 4
 STEEP = 2.0  # of the counter-case's logits
@@ -125,6 +139,7 @@ def _aligned(scale: float) -> _Model:
     return drawn._replace(moved=moved.copy(), linear=linear, waves=np.zeros_like(drawn.waves))
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     scales = (0.0, 1.0, 6.0, 700.0)
     models = [_drawn(seed, scale) for seed, scale in enumerate(scales)] + [_aligned(1.0)]
@@ -190,6 +205,7 @@ def _ratio(model: _Model) -> Float[Array, ""]:
     return measured / multi_head_path_bound(weights, _constant(model, size))[0]
 
 
+@CLAIM.part("adversary")
 def _adversary(suite: Suite) -> Iterator[Measurement]:
     steps = 60 if suite == "quick" else 1000
     starts = _stacked(*(_drawn(seed, 1.0) for seed in range(4)))
@@ -202,6 +218,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     )
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """Half the weights, as of a mean over heads in place of their sum; attention as it is."""
     model, true = _aligned(1.0), _aligned(0.0)
@@ -210,21 +227,3 @@ def _counter_case() -> Iterator[Measurement]:
     half, moving = (tuple(each[index] for each in measured) for index in (0, 1))
     yield _against("multiples of one, half the weights", model, half, dropped=0.5)
     yield _against("multiples of one, true attention", true, moving)
-
-
-CLAIM = Claim(
-    name="fu_sinks",
-    title="Several heads: the path sum over all of them; sinks speed up absorption",
-    source="after arXiv 2504.02732; the constant is ours",
-    page="sinks",
-    kind="follow_up",
-    statement=r"\left\lVert \frac{\partial v_n^{(L)}}{\partial v_i^{(0)}} \right\rVert \le"
-    r" C^L \left[ \prod_\ell \left( \sum_h \alpha^{(\ell, h)} + I \right) \right]_{n,i}, \quad"
-    r" C = \max_\ell (1 + \sigma_\ell) \max(1, \max_h \lVert W_h \rVert)",
-    assumes=("attention weights that do not depend on the values", "norms that are constants"),
-    norm="2",
-    climbs="L",
-    measure=_measure,
-    counter_case=_counter_case,
-    adversary=_adversary,
-)

@@ -11,6 +11,18 @@ from glassesjax.theory.rank import representational_gap_bound
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support.adversary import ascend
 
+CLAIM = Claim(
+    name="rank_collapse",
+    title="Where the rank collapses, the last two tokens meet",
+    source="after arXiv 2504.02732; the constant is ours",
+    page="rank",
+    kind="follow_up",
+    statement=r"\lVert v_n - v_{n-1} \rVert_2 \le \sqrt{2} \lVert V - \mathrm{mean} \rVert_F",
+    assumes=("at least two tokens", "the residual counts both of them"),
+    norm="2",
+    note="By the parallelogram law; the converse is false.",
+)
+
 U = 2.0**-53
 DIM = 4
 
@@ -45,6 +57,7 @@ def _one(
     )
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     for n in (1, 2, 16, 256) if suite == "quick" else (1, 2, 3, 16, 256, 4096):
         random = np.random.default_rng(n)
@@ -70,6 +83,7 @@ def _ratio(values: Float[Array, "n d"]) -> Float[Array, ""]:
     return gap / representational_gap_bound(values)
 
 
+@CLAIM.part("adversary")
 def _adversary(suite: Suite) -> Iterator[Measurement]:
     steps = 100 if suite == "quick" else 2000
     starts = np.random.default_rng(5).normal(size=(5, 16, DIM))
@@ -78,6 +92,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     yield _one(f"5 starts, {steps} steps over 16 tokens", worst, bound)
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """All tokens but the last have collapsed: the last may be anywhere."""
     values = np.tile(np.ones((1, DIM)), (16, 1))
@@ -85,19 +100,3 @@ def _counter_case() -> Iterator[Measurement]:
     collapsed = np.tile(np.ones((1, DIM)), (16, 1))
     bound = float(_bounds(np.stack([collapsed] * 5))[0])
     yield _one("the last token left out of the residual", values, bound, collapsed)
-
-
-CLAIM = Claim(
-    name="rank_collapse",
-    title="Where the rank collapses, the last two tokens meet",
-    source="after arXiv 2504.02732; the constant is ours",
-    page="rank",
-    kind="follow_up",
-    statement=r"\lVert v_n - v_{n-1} \rVert_2 \le \sqrt{2} \lVert V - \mathrm{mean} \rVert_F",
-    assumes=("at least two tokens", "the residual counts both of them"),
-    norm="2",
-    note="By the parallelogram law; the converse is false.",
-    measure=_measure,
-    counter_case=_counter_case,
-    adversary=_adversary,
-)

@@ -9,6 +9,17 @@ from glassesjax.cache import policy, prefill, state_bytes, unroll
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support.replays import LENGTH, SLOTS, TURNED, cases, walk
 
+CLAIM = Claim(
+    name="msrnn_memory",
+    title="What is carried from chunk to chunk does not grow",
+    source="arXiv 2401.06104v2, Table 1",
+    statement=r"\mathrm{bytes} = L (k + 1) (2 h d b + g (4 + m))",
+    assumes=("$k$ slots, whatever the text",),
+    climbs="tokens",
+    note="Exact, in bytes: $h$ key-value heads of width $d$, $b$ bytes a number, $g$ decisions a"
+    " layer with 4 bytes for a position and $m$ for a mass.",
+)
+
 
 def _instance(name: str, length: int, slots: int) -> Measurement:
     """Bytes of the layers' state after so many tokens of one text."""
@@ -39,6 +50,7 @@ def _yielded(name: str, texts: int, chunk: int = 7) -> list[int]:
     return [sum(leaf.nbytes for leaf in jax.tree.leaves(part)) for part in parts]
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     for name in ("tova", "h2o") if suite == "quick" else ("tova", "h2o", "window+1"):
         for length in (1, LENGTH // 2, LENGTH):
@@ -55,20 +67,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
     )
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """A state without eviction has as many slots as tokens."""
     yield _instance("full", LENGTH, LENGTH)
-
-
-CLAIM = Claim(
-    name="msrnn_memory",
-    title="What is carried from chunk to chunk does not grow",
-    source="arXiv 2401.06104v2, Table 1",
-    statement=r"\mathrm{bytes} = L (k + 1) (2 h d b + g (4 + m))",
-    assumes=("$k$ slots, whatever the text",),
-    climbs="tokens",
-    note="Exact, in bytes: $h$ key-value heads of width $d$, $b$ bytes a number, $g$ decisions a"
-    " layer with 4 bytes for a position and $m$ for a mass.",
-    measure=_measure,
-    counter_case=_counter_case,
-)

@@ -6,6 +6,18 @@ from glassesjax.cache.step import Mode
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support.replays import apart, cases, read, roundoff, walk
 
+CLAIM = Claim(
+    name="msrnn_prefill",
+    title="Exact prefill",
+    source="arXiv 2401.06104v2, equations 6 to 9; ours",
+    statement=r"y_t^{\mathrm{exact}} = y_t^{\mathrm{stepwise}}",
+    assumes=("a decision after each token",),
+    norm="inf",
+    climbs="tokens",
+    note="Projections and MLP read all tokens together, attention runs along them. The authors'"
+    " code cuts a prompt once, which is another function.",
+)
+
 _QUICK = ("tova",)  # which other claims compile as well
 _FULL = (
     "tova",
@@ -34,26 +46,13 @@ def _instance(name: str, mode: Mode) -> Measurement:
     )
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     for name in _QUICK if suite == "quick" else _FULL:
         yield _instance(name, "exact")
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """One-shot eviction after the prompt: its tokens attend to tokens evicted per token."""
     yield _instance("tova", "cut")
-
-
-CLAIM = Claim(
-    name="msrnn_prefill",
-    title="Exact prefill",
-    source="arXiv 2401.06104v2, equations 6 to 9; ours",
-    statement=r"y_t^{\mathrm{exact}} = y_t^{\mathrm{stepwise}}",
-    assumes=("a decision after each token",),
-    norm="inf",
-    climbs="tokens",
-    note="Projections and MLP read all tokens together, attention runs along them. The authors'"
-    " code cuts a prompt once, which is another function.",
-    measure=_measure,
-    counter_case=_counter_case,
-)

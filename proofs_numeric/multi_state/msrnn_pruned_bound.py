@@ -22,6 +22,24 @@ from proofs_numeric.support.adversary import ascend
 from proofs_numeric.support.paper_decoder import PaperDecoder, quotients
 from proofs_numeric.support.pruned_decoder import LAYERS, LENGTH, Pruned, evict, last_row
 
+CLAIM = Claim(
+    name="msrnn_pruned_bound",
+    title="Over-squashing in a bounded state: the path sum over pruned weights",
+    source="arXiv 2406.04267v2, Theorem 5.1, for the states of arXiv 2401.06104v2; ours",
+    statement=r"\left\lVert \frac{\partial y_n}{\partial v_i^{(0)}} \right\rVert \le"
+    r" C \left[ \prod_\ell \left( \frac{\tilde\Lambda^{(\ell)}}{\beta_1^{(\ell)}} + I \right)"
+    r" \right]_{n,i}, \quad \tilde\alpha_{tj} = 0 \mathrm{\ unless\ } j \le t \le f_j",
+    assumes=(
+        "the weights of the pruned pass itself",
+        "attention weights that do not depend on the values",
+        "norms that divide by constants, MLPs with a bounded derivative",
+    ),
+    norm="2",
+    climbs="k",
+    note="Whatever is forgotten when. Equality for linear MLPs. The rollout of the past is exactly"
+    " what flows through the held states, and a window hears nothing beyond $L k$.",
+)
+
 U = 2.0**-53
 BATCH = 16
 
@@ -108,6 +126,7 @@ def _case(policy: str, slots: int, seed: int, **options: Any) -> Pruned:  # noqa
     return Pruned(decoder, evict(policy, slots, seed))
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     ladder = (2, 3, 8) if suite == "quick" else tuple(range(2, LENGTH + 1))
     kinds = {"linear": (True, 1.0), "sines": (False, 1.0), "logits times 700": (False, 700.0)}
@@ -191,6 +210,7 @@ def _instance(free: tuple[Array, ...]) -> PaperDecoder:
     return PaperDecoder(resid, query, key, linear, down, up, *constants, jnp.zeros((), jnp.int32))
 
 
+@CLAIM.part("adversary")
 def _adversary(suite: Suite) -> Iterator[Measurement]:
     steps, starts = (60, 4) if suite == "quick" else (400, 8)
     random = np.random.default_rng(5)
@@ -201,6 +221,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     yield _against(f"{starts} starts, {steps} steps over weights, inputs, divisors", measured)
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """The weights of full attention; then attention weights that depend on the input."""
     # Single draws may meet the bound by chance: the worst of a batch does not.
@@ -211,25 +232,3 @@ def _counter_case() -> Iterator[Measurement]:
     yield _against("weights of full attention, the worst of 16 draws", max(full, key=worst))
     moving = [_case("sink", 3, seed, logit_scale=6.0, moves=True) for seed in range(BATCH)]
     yield _against("attention as it is, logit scale 6, of 16 draws", max(_run(moving), key=worst))
-
-
-CLAIM = Claim(
-    name="msrnn_pruned_bound",
-    title="Over-squashing in a bounded state: the path sum over pruned weights",
-    source="arXiv 2406.04267v2, Theorem 5.1, for the states of arXiv 2401.06104v2; ours",
-    statement=r"\left\lVert \frac{\partial y_n}{\partial v_i^{(0)}} \right\rVert \le"
-    r" C \left[ \prod_\ell \left( \frac{\tilde\Lambda^{(\ell)}}{\beta_1^{(\ell)}} + I \right)"
-    r" \right]_{n,i}, \quad \tilde\alpha_{tj} = 0 \mathrm{\ unless\ } j \le t \le f_j",
-    assumes=(
-        "the weights of the pruned pass itself",
-        "attention weights that do not depend on the values",
-        "norms that divide by constants, MLPs with a bounded derivative",
-    ),
-    norm="2",
-    climbs="k",
-    note="Whatever is forgotten when. Equality for linear MLPs. The rollout of the past is exactly"
-    " what flows through the held states, and a window hears nothing beyond $L k$.",
-    measure=_measure,
-    counter_case=_counter_case,
-    adversary=_adversary,
-)

@@ -18,6 +18,18 @@ from proofs_numeric.support.replays import (
     with_positions,
 )
 
+CLAIM = Claim(
+    name="msrnn_shift",
+    title="Only differences of positions matter",
+    source="arXiv 2401.06104v2, the policies with rotary positions; ours",
+    statement=r"y_t(p + s) = y_t(p)",
+    assumes=("rotary positions, ALiBi, or none", "no sinks, which are named by position"),
+    norm="inf",
+    climbs="the shift",
+    note="Sets of kept tokens are compared, too: each difference counts one. The roundoff grows"
+    " with the shift, as that of the angles does.",
+)
+
 
 def _instance(encoding: str, config: DecoderConfig, name: str, shift: int) -> Measurement:
     decoders, tokens = cases(config)
@@ -42,6 +54,7 @@ def _instance(encoding: str, config: DecoderConfig, name: str, shift: int) -> Me
     )
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     if suite == "quick":
         yield from (_instance("rotary", RELATIVE["rotary"], "tova", at) for at in (5, 5000))
@@ -52,20 +65,6 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
                 yield _instance(encoding, config, name, shift)
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     yield _instance("sinusoidal in the embedding", ABSOLUTE, "tova", 5)
-
-
-CLAIM = Claim(
-    name="msrnn_shift",
-    title="Only differences of positions matter",
-    source="arXiv 2401.06104v2, the policies with rotary positions; ours",
-    statement=r"y_t(p + s) = y_t(p)",
-    assumes=("rotary positions, ALiBi, or none", "no sinks, which are named by position"),
-    norm="inf",
-    climbs="the shift",
-    note="Sets of kept tokens are compared, too: each difference counts one. The roundoff grows"
-    " with the shift, as that of the angles does.",
-    measure=_measure,
-    counter_case=_counter_case,
-)

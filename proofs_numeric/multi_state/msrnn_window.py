@@ -17,6 +17,18 @@ from proofs_numeric.support.replays import (
     roundoff,
 )
 
+CLAIM = Claim(
+    name="msrnn_window",
+    title="A window of k slots is a band of k + 1 tokens",
+    source="arXiv 2401.06104v2, the Window policy",
+    statement=r"y_n^{\mathrm{window}(k)} = y_n^{\mathrm{band}(k + 1)}",
+    assumes=("the band has $k + 1$ tokens, the asking one included",),
+    norm="inf",
+    climbs="layers",
+    note="Not the last $k + 1$ tokens alone: a layer reads what the layer below made of tokens"
+    " further back.",
+)
+
 _SHOWN = "tokens that the other pass is not shown"
 
 
@@ -36,11 +48,13 @@ def _instance(width: int, layers: int) -> Measurement:
     )
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     for layers in (2,) if suite == "quick" else (1, 2, 3, 5):
         yield _instance(SLOTS + 1, layers)
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """A band of k, and the last k + 1 tokens alone: equal for one layer, different for two."""
     yield _instance(SLOTS, 2)
@@ -56,18 +70,3 @@ def _counter_case() -> Iterator[Measurement]:
         roundoff=roundoff(alone),
         hypotheses=(Hypothesis(name=_SHOWN, distance=float(rest.shape[1])),),
     )
-
-
-CLAIM = Claim(
-    name="msrnn_window",
-    title="A window of k slots is a band of k + 1 tokens",
-    source="arXiv 2401.06104v2, the Window policy",
-    statement=r"y_n^{\mathrm{window}(k)} = y_n^{\mathrm{band}(k + 1)}",
-    assumes=("the band has $k + 1$ tokens, the asking one included",),
-    norm="inf",
-    climbs="layers",
-    note="Not the last $k + 1$ tokens alone: a layer reads what the layer below made of tokens"
-    " further back.",
-    measure=_measure,
-    counter_case=_counter_case,
-)
