@@ -95,7 +95,8 @@ class Predicted(NamedTuple):
     certified: np.ndarray
     """In reference precision surely one token for both."""
     stored: np.ndarray | None
-    """The same once y and the unembedding are rounded; None where the plan rounds neither."""
+    """The same once y and the unembedding are rounded; None where the plan rounds y to
+    no floating-point format."""
     contradicted: np.ndarray
     """Certified, and yet two tokens in the arithmetic that the certificate speaks of."""
     noise: float
@@ -116,7 +117,7 @@ def _predict(wide: PairAnswers, native: PairAnswers, plan: RoundingPlan) -> Pred
     certified = np.asarray(surely_confused(wide.y[:, 0], wide.y[:, 1], wide.unembed))
     contradicted, certain, stored = certified & ~wide.collides, certified, None
     formats = {site: plan.formats.get(site) for site in (Site.OUTPUT, Site.WEIGHTS)}
-    # A scale of a whole array is not that of a single row: integers are left out.
+    # The scale of an integer format is one for all rows of a pass, and not for a single y.
     if isinstance(formats[Site.OUTPUT], FloatFormat):
         kept = lambda site, x: x if (f := formats[site]) is None else f.round(jnp.asarray(x))
         y = np.asarray(kept(Site.OUTPUT, wide.y))

@@ -344,8 +344,8 @@ class PairRow(RoundedFields):
     certified: bool
     """Whether one token for both is certain in reference precision."""
     certified_stored: bool | None = None
-    """The same once representation and unembedding are rounded; missing where the plan rounds
-    neither."""
+    """The same once representation and unembedding are rounded; missing where the plan rounds the
+    representation to no floating-point format."""
     contradicted: bool
     """Certified, and yet two tokens in the arithmetic that the certificate speaks of; the command
     ends with status 1."""

@@ -320,7 +320,7 @@ def _formats(training: Training) -> list[FormatSummary]:
         # Up to the first length that is not learned: what lies beyond it may be luck.
         learned = itertools.takewhile(lambda point: point.answers.mean >= RIGHT, curve)
         whole = _of(drawn)
-        # Null in a row is read as NaN, and makes the mean over seeds NaN.
+        # A number that is not finite is null in a row, which is read as NaN.
         losses = [whole.loss, *(point.answers.loss for point in curve)]
         summaries.append(
             FormatSummary(
@@ -328,7 +328,7 @@ def _formats(training: Training) -> list[FormatSummary]:
                 in_distribution=whole,
                 lengths=curve,
                 reach=max((point.length for point in learned), default=None),
-                not_finite=sum(map(math.isnan, losses)),
+                not_finite=sum(not math.isfinite(loss) for loss in losses),
             )
         )
     return summaries
