@@ -84,6 +84,7 @@ def kept_chart(look: Look, *, narrow: bool = False) -> Chart:
             kept = 0.0 if lost else each.evicted.share
             label = "not finite" if lost else percent(kept)
             bar = axes.barh(row, 100 * kept, 0.42, color=COLORS["c2"])
+            # The label is right of both bars, so that neither crosses it.
             beside = 100 * max(kept, evicted) + 1.5, row
             text = axes.text(*beside, label, va="center", weight="bold", color=COLORS["c2"])
             chart.series(name, *band)
@@ -126,6 +127,7 @@ def distance_chart(look: Look, positions: str, family: str, *, width: float = 35
             value = "not finite" if point.distance is None else number(point.distance)
             text = f"{panel.state}, n = {point.length}\n" + (value if point.resolved else "equal")
             chart.mark(axes, (point.length, scale.place(point)), text, series=name, radius=6)
+        # Dotted: from here on the statement on pruned attention makes the two equal.
         must = mine[panel][-1].equal_from
         if must is not None:
             line = axes.axvline(must, color=color, linewidth=1, linestyle=":")
@@ -144,8 +146,10 @@ def tokens_chart(look: Look, panel: Panel) -> Chart:
     share = np.array([token.share for token in tokens], np.float64)
     rollout = np.array([token.row.rollout for token in tokens], np.float64)
     known = np.concatenate([each[np.isfinite(each) & (each > 0)] for each in (share, rollout)])
+    # The decade of the least positive share; an axis without any has one decade.
     low = math.floor(math.log10(known.min())) if len(known) else -1
     floor = 10.0 ** (low - 0.25 * max(1, -low))
+    # Zero has a place of its own below the axis; NaN has none.
     place = lambda values: np.where(values > 0, values, np.where(np.isnan(values), np.nan, floor))
     # At most five labels; the lowest place is a strip for shares of zero.
     decades = range(0, low - 1, -max(1, -low) // 4)
@@ -161,7 +165,7 @@ def tokens_chart(look: Look, panel: Panel) -> Chart:
         ink = COLORS["c1"] if face == COLORS["c1"] else COLORS["c2"]
         look_ = {"ms": size, "mfc": face, "mec": ink, "mew": 1.2, "ls": ""}
         axes.plot(at[mask], place(share)[mask], marker="o", **look_)
-    if len(look.tokens) <= TOUCHED:
+    if len(look.tokens) <= TOUCHED:  # of many texts the marks would outweigh the page
         for token, value in zip(tokens, place(share).tolist(), strict=True):
             if not math.isnan(value):
                 row, share_text = token.row, percent(token.share)

@@ -6,6 +6,7 @@ run gives the whole curve. *Influence*: how much the last representation of a te
 each token's embedding, through the states that a policy left, and which were still cached.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 
@@ -57,6 +58,7 @@ def cells(
     config, tokenizer, resolved = model.config, model.tokenizer, []
     dtype = {"f32": jnp.float32, "f64": jnp.float64}[settings.format]
     exact, itemsize = settings.method == "exact", jnp.dtype(dtype).itemsize
+    # Before a text is read: what the model or the memory rules out, whatever the text.
     if "influence" in settings.kinds and exact:
         check_bounded(config)
     if "influence" in settings.kinds and not exact:
@@ -114,6 +116,7 @@ def measure(
     Raises:
       BadInput: As ``cells``.
     """
+    # Rows of a cell are written in order, so that its last one shows that it is whole.
     wanted = [cell for cell in cells(settings, positions, model) if not done(cell.last_key)]
     for cell in wanted:
         rows: list[DistanceRow | TokenRow] = []
@@ -122,6 +125,7 @@ def measure(
             tokens = jnp.asarray(cell.tokens, jnp.int32)
             reading = read(unroll(decoder), tokens, cell.policy, slots=cell.slots, chunk=CHUNK)
             if cell.runs is not None:
+                # One dense pass for all prompts: of the text itself, and of a token after prefixes.
                 sides = cell.runs.tried, cell.runs.after
                 tried, after = (jnp.asarray(side, jnp.int32) for side in sides)
                 dense = jax.device_get(probe(decoder, tokens, tried, after, reading.evicted_at))
@@ -133,25 +137,23 @@ def measure(
                     influence = exact_influence(
                         decoder, tokens, layers=(0,), spectral=(0,), until=until
                     )
-                    bound = _repaired(decoder, tokens, until)
+                    bound = _paths(decoder, tokens, until, repaired=True)
                 else:
                     key, probes = draws.root_key(settings.seed), settings.probes
                     influence = estimated_influence(
                         decoder, tokens, key=key, probes=probes, until=until
                     )
                     bound = None  # it is on the operator norm, which is not estimated
-                paths = _rollout(decoder, tokens, until)
+                paths = _paths(decoder, tokens, until, repaired=False)
                 pruned = Pruned(*jax.device_get((influence, paths, bound)))
                 text = [model.tokenizer.token_text(token) for token in cell.tokens]
                 rows += influence_rows(cell, reading, pruned, text)
         yield cell.name, rows
 
 
-@jax.jit
-def _rollout(decoder: Decoder, tokens: jax.Array, until: jax.Array) -> Rollout:
+@functools.partial(jax.jit, static_argnames="repaired")
+def _paths(decoder: Decoder, tokens: jax.Array, until: jax.Array, *, repaired: bool) -> Rollout:
+    # Two programs: where norms are estimated the bound is not computed.
+    if repaired:
+        return repaired_rollout(block_stack(decoder, tokens, until=until))
     return rollout(decoder, tokens, until=until)
-
-
-@jax.jit
-def _repaired(decoder: Decoder, tokens: jax.Array, until: jax.Array) -> Rollout:
-    return repaired_rollout(block_stack(decoder, tokens, until=until))

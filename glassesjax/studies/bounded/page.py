@@ -30,7 +30,7 @@ def bounded_page(
     """One self-contained page on a bounded run.
 
     Returns:
-      An HTML document that asks for nothing outside it. The same rows give the same text.
+      An HTML document that loads nothing from outside. The same rows give the same text.
     """
     known = run.constants
     model = model_name(known.model)

@@ -50,6 +50,7 @@ def token_panels(rows: Iterable[DistanceRow | TokenRow]) -> Mapping[Panel, list[
     chosen: dict[Panel, list[TokenRow]] = {}
     for row in rows:
         if isinstance(row, TokenRow):
+            # One text a run, so that no family tells panels apart.
             panel = Panel(row.positions, row.policy, row.slots, "")
             chosen.setdefault(panel, []).append(row)
     panels = {}

@@ -143,6 +143,7 @@ def _converted(row: dict[str, Any]) -> dict[str, Any]:
     lacking = _NOT_MEASURED.get(str(row.get("method")), ())
     new = {name: value for name, value in row.items() if name not in lacking}
     measured = "distance" if new.get("kind") == "collapse" else "frobenius"
+    # A number that is not finite is null in a file.
     new.setdefault("finite", new.get(measured) is not None)
     return new
 

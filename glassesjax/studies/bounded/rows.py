@@ -77,13 +77,14 @@ def lay_out(
     trunk = prompts[-1][1]
     if limit is not None and len(trunk) > limit:
         _refuse_length(limit, lengths[-1], family, len(trunk))
-    tries: dict[tuple[int, ...], int] = {}
+    tries: dict[tuple[int, ...], int] = {}  # in the order of their first use
 
     def place(prompt: tuple[int, ...]) -> int:
         if prompt == trunk[: len(prompt)]:
             return len(prompt) - 1
         return len(trunk) + tries.setdefault(prompt, len(tries))
 
+    # A prefix of the trunk is in its pass already: row len - 1 is its last token.
     pairs = tuple((place(shorter), place(longer)) for shorter, longer in prompts)
     lead, tail = int(family == "ones_bos"), int(family == "ones_zero")
     return Runs(
@@ -164,6 +165,7 @@ def collapse_rows(
     # (lengths, model_dim) each
     first, second = (every[list(side)] for side in zip(*runs.pairs, strict=True))
     gaps = distance(jnp.asarray(first), jnp.asarray(second), storage)
+    # The same representations, step by step and as one dense pass: only rounding differs.
     noise = distance(reading.y, jnp.asarray(dense[0]), storage)
     predicted = _predicted(cell, config)
     finite = [bool(np.isfinite(pair).all()) for pair in zip(first, second, strict=True)]
@@ -265,6 +267,7 @@ def influence_rows(
             ),
             rollout=float(pruned.rollout.profile[0][position]),
             log10_repaired=bounds[position],
+            # The query at ``last`` still sees what is evicted in that step.
             cached_layers=int(np.sum(until[:, position] >= last)),
             last_cached=int(min(until[:, position].max(), last)),
             reaches=bool(left[position]),

@@ -23,6 +23,7 @@ BoundedResult = Result[DistanceRow | TokenRow, BoundedConstants, BoundedSummary]
 def open_run(settings: BoundedSettings) -> Opened[DistanceRow | TokenRow, BoundedConstants]:
     """Models by positional encoding; each of their cells is measured."""
     headers = list(open_headers(settings))
+    # Before any weights are read: a setting that does not fit a model fails at once.
     read = [cell.tokens for header in headers for cell in cells(settings, *header)]
     models = [(positions, header.read()) for positions, header in headers]
 

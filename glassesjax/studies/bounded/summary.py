@@ -127,7 +127,7 @@ def summarize(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> BoundedSumm
             lengths=len(rows),
             not_finite=sum(not row.finite for row in rows),
             equal_from=first_equal(rows),
-            must_from=rows[-1].equal_from,
+            must_from=rows[-1].equal_from,  # the same in all rows of a panel
             last=rows[-1].length,
             distance=rows[-1].distance,
         )
@@ -135,6 +135,7 @@ def summarize(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> BoundedSumm
     ]
     known = [each for each in runs if not each.not_finite]
     texts = [_text(panel, mine, layers) for panel, mine in token_panels(run.rows).items()]
+    # A cache that evicts nothing, or whose influence is not finite, has no share to compare.
     evicting = [each for each in texts if each.evicted.tokens and not each.not_finite]
     kept = sorted((Kept(each.panel, *each.evicted) for each in evicting), key=lambda k: -k.share)
     slots = [each.panel.slots for each in kept]
@@ -198,6 +199,7 @@ def by_layers(tokens: Sequence[Token], num_layers: int) -> list[Carried]:
     Returns:
       Tokens in no layer, then in up to a quarter, half, three quarters and all of them.
     """
+    # Rounded up, in integers: 0 for no layer, 4 for more than three quarters.
     quarter = lambda token: -(-4 * token.row.cached_layers // num_layers)
     return [_carried([t for t in tokens if quarter(t) == wanted]) for wanted in range(5)]
 

@@ -27,6 +27,7 @@ def family_name(family: str) -> str:
 def lost_first(summary: CollapseSummary, most: int = 2) -> list[str]:
     """The families whose difference is lost earliest, which the answer is about."""
     finest = {each.panel.family: each for each in summary.select(format=summary.finest_format)}
+    # Reversed, so that of several encodings the first decides.
     lost = {
         each.panel.family: each.undetectable_from
         for each in reversed(summary.select(format=summary.worst_format or ""))
@@ -131,7 +132,7 @@ def encodings_chart(look: Look, *, narrow: bool = False) -> Chart:
         _length_ticks(axes, look.curves.lengths, few=True)
         axes.set_title(positions.replace("_", " "), fontsize=12.5, pad=6)
         chart.cursor(axes, look.curves.lengths)
-        if column:
+        if column:  # all panels share the scale
             axes.set_yticklabels([])
         if at + columns >= len(names):
             axes.set_xlabel("n")
@@ -261,7 +262,7 @@ def _distance(point: Point | None) -> str:
 
 
 def _errors(chart: Chart, axes: Axes, look: Look, positions: str) -> dict[str, float]:
-    """A band a format: its least to its largest error over the families; where each begins."""
+    """A band a format: its least to its largest error over the families; the last least one."""
     begins = {}
     for format in look.curves.formats:
         by_length: dict[int, list[float]] = {}

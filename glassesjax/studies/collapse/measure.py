@@ -111,6 +111,7 @@ def measure(
         Cell(positions, name, family) for name in settings.formats for family in settings.families
     ]
     wanted = [cell for cell in wanted if not complete(cell)]
+    # All families at once: their sizes fix one program for all.
     passes = _Passes(model, lay_out(settings, model))
     for cell in wanted:
         # Wide means float64, for which JAX needs 64-bit types: on for our own arithmetic, and the
@@ -197,9 +198,10 @@ def _curves(cell: Cell, passes: _Passes) -> list[Curve]:
         stored = RoundingPlan(weights=number, mode=own_mode(number), carrier=F64)
     # Each is the shorter and the longer prompts' (lengths, model_dim).
     master, wide = passes(UNROUNDED, cell.family), passes(stored, cell.family)
-    single, _ = passes(SINGLE, cell.family)
+    single, _ = passes(SINGLE, cell.family)  # the shorter prompts suffice for the noise
     finest = wide_resolution(master[0], single, wide[0], number)
     storage = RoundingPlan(output=number, mode="simulated", carrier=F64)
+    # Storage alone: unrounded weights and arithmetic, and one rounding of the result.
     first, second = (number.round(y) for y in master)
     curves = [
         Curve("signal", "reference", stored, *wide, finest, passes.unembedding(stored)),

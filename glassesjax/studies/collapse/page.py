@@ -29,7 +29,7 @@ def collapse_page(
     """One self-contained page on a collapse run.
 
     Returns:
-      An HTML document that asks for nothing outside it. The same rows give the same text.
+      An HTML document that loads nothing from outside. The same rows give the same text.
     """
     curves, known = look.curves, run.constants
     own = [each.format for each in summary.formats if each.differing]

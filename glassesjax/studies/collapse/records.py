@@ -116,7 +116,7 @@ class CollapseRow:
 
 def _converted(row: dict[str, Any]) -> dict[str, Any]:
     """Converts a row of schema 1: a group of fields that are all null does not apply."""
-    lacking: set[str] = set()
+    lacking: set[str] = set()  # schema 1 had every field in every row
     if row.get("token") is None:
         lacking |= {"token", "token_text", "margin"}
     if all(row.get(name) is None for name in names(Detection)):

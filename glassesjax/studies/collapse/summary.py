@@ -271,7 +271,7 @@ def finest(panels: Sequence[PanelSummary]) -> list[PanelSummary]:
     Returns:
       One for each family and encoding, in the order of the run.
     """
-    best: dict[tuple[str, str], PanelSummary] = {}
+    best: dict[tuple[str, str], PanelSummary] = {}  # of equal ones the first
     for each in panels:
         known = best.setdefault((each.panel.positions, each.panel.family), each)
         if each.unit_roundoff < known.unit_roundoff:
@@ -281,6 +281,7 @@ def finest(panels: Sequence[PanelSummary]) -> list[PanelSummary]:
 
 def _panel(curves: Curves, panel: Panel) -> PanelSummary:
     answers, rounded = curves(panel, "signal", "l2"), curves(panel, "rounded")
+    # The signal is in reference precision, ``own`` in the format's own arithmetic.
     rows, signal = curves(panel, "signal"), curves.points(panel, "signal")
     own, noise = curves(panel, "own"), curves.noise(panel)
     detections = [(row.length, row.detection) for row in curves(panel, "own", "l2")]
@@ -337,6 +338,7 @@ def _reference(panels: Sequence[PanelSummary]) -> ReferenceSummary:
     ratios = {each.panel: each.ratio for each in panels if each.ratio is not None}
     laws = [each for each in panels if has_exponent(each.fit) and not is_flat(each.fit)]
     sure = [each for each in panels if each.certified_from is not None]
+    # Nothing resolved at any length, and not for want of finite numbers.
     equal = [each.panel for each in panels if not each.resolved and not each.unfinite]
     return ReferenceSummary(
         runs=len(panels),
@@ -359,6 +361,7 @@ def _formats(panels: Sequence[PanelSummary]) -> list[FormatSummary]:
     formats = []
     for name in dict.fromkeys(each.panel.format for each in panels):
         mine = [each for each in panels if each.panel.format == name]
+        # Where the two are equal or a number is not finite there is nothing to detect.
         differing = [each for each in mine if each.detectable is not None]
         lost = [each for each in differing if each.undetectable_from is not None]
         lost = sorted(lost, key=lambda each: each.undetectable_from or 0)

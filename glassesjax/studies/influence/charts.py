@@ -47,7 +47,7 @@ class _Shares(NamedTuple):
     """The least that has a place of its own on a logarithmic axis; 0 on a linear one."""
 
     def place(self, share: np.ndarray) -> np.ndarray:
-        """Where shares stand; those that are too small for the axis in a strip."""
+        """Vertical coordinates of shares; those that are too small for the axis in a strip."""
         return np.where(share < self.low, self.low / 3, share)
 
     def apply(self, axes: Axes, profiles: Profiles) -> None:
@@ -123,6 +123,7 @@ def _dots(shares: np.ndarray, scale: _Shares) -> tuple[Dots, Dots]:
     """Places of the most influential tokens, and of the others; none of what is not finite."""
     if np.isnan(shares).any():
         return [], []
+    # Stable: of equal shares the earlier token is first.
     order = np.argsort(-shares, kind="stable").tolist()
     most = concentration(shares).most
     places = scale.place(shares).tolist()
@@ -151,7 +152,8 @@ def share_chart(profiles: Profiles, kind: Kind, measure: Measure) -> Chart:
     """
     chart = Chart(350, 216)
     axes = chart.panel(50, 10, 292, 160)
-    scale, shares = _Shares.log(profiles), profiles.shares(kind, measure)[0]
+    scale = _Shares.log(profiles)
+    shares = profiles.shares(kind, measure)[0]  # (layers+1, seq) -> (seq,) at the embedding
     scale.apply(axes, profiles)
     rollout = profiles(kind, "rollout")[0]
     starts = _starts(profiles.length, MANY)
@@ -212,6 +214,7 @@ def norms_chart(profiles: Profiles) -> Chart:
     starts = _starts(profiles.length, MANY)
     for kind in profiles.kinds:
         low, high = (profiles(kind, name)[0] for name in ("at_least", "at_most"))
+        # A lower end of zero has no logarithm: the band reaches below the axis.
         low = np.where(low > 0, low, np.where(high > 0, np.finfo(np.float64).tiny, math.nan))
         ends, ink = (-_most(-low), _most(high)), COLORS[colors[kind]]
         axes.fill_between(starts, *ends, color=ink, alpha=0.2, linewidth=0)
@@ -239,6 +242,7 @@ def layers_chart(profiles: Profiles, kind: Kind, measure: Measure) -> Chart:
     """Each layer's shares over the positions, the darker the larger."""
     chart = Chart(350, 236)
     axes = chart.panel(44, 26, 298, 164)
+    # (layers+1, seq) -> (layers+1, blocks)
     shares, low = _most(np.nan_to_num(profiles.shares(kind, measure))), faint_share(profiles)
     with np.errstate(divide="ignore"):
         depth = np.clip(1 - np.log(shares) / math.log(low), 0, 1)

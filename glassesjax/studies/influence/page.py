@@ -36,7 +36,7 @@ def influence_page(
     """One self-contained page on an influence run.
 
     Returns:
-      An HTML document that asks for nothing outside it. The same rows give the same text.
+      An HTML document that loads nothing from outside. The same rows give the same text.
     """
     known = run.constants
     model = model_name(known.model)
@@ -82,6 +82,7 @@ def values(profiles: Profiles) -> list[dict[str, Any]]:
       Shares, rollout, norm, and decades from each bound to what was measured; none for what is not
       finite.
     """
+    # The slider has one kind of attention; the tables have both.
     kind = profiles.kinds[0]
     arrays = {name: profiles.shares(kind, name) for name in profiles.measures}
     arrays = {"share" if name == "frobenius" else name: each for name, each in arrays.items()}

@@ -101,6 +101,7 @@ class Profiles:
 
     def judged(self, kind: Kind, bound: Bound, verdict: Verdict) -> np.ndarray:
         """For each layer and token, whether this is the rows' verdict on a bound."""
+        # (layers+1 * seq,) -> (layers+1, seq)
         matches = [VERDICTS[bound](row) == verdict for row in self._rows[kind]]
         return np.array(matches).reshape(self.shape)
 

@@ -125,6 +125,7 @@ class InfluenceConstants(ModelConstants):
 def _converted(row: dict[str, Any]) -> dict[str, Any]:
     """Converts a row of schema 1: drops nulls of unmeasured fields and adds implied ones."""
     new = dict(row)
+    # Fields that the first versions did not write, with what held of all their rows.
     for name, value in (("text", ""), ("offset", 0), ("last_finite", True)):
         new.setdefault(name, value)
     measured = new.get("frobenius"), new.get("at_most")

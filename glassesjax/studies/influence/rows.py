@@ -79,7 +79,7 @@ class _Measured(NamedTuple):
         along, sizes = self.influence.along, self.influence.input_norm
         if along is None or sizes is None:
             return lambda at: None
-        # In reference precision: the sums run over squares of very different sizes.
+        # In reference precision, whatever the format of the derivatives.
         frobenius, along, sizes = (
             np.asarray(norms, np.float64) for norms in (self.influence.frobenius, along, sizes)
         )
@@ -100,7 +100,7 @@ class _Measured(NamedTuple):
         frobenius, spectral, error = self.numbers(at)
         if spectral is not None:
             return spectral, spectral
-        spread = 3 * (error or 0.0)
+        spread = 3 * (error or 0.0)  # NaN stays NaN: the verdict is ``not_finite``
         return max(frobenius - spread, 0.0) / math.sqrt(self.width), frobenius + spread
 
     def numbers(self, at: tuple[int, int]) -> tuple[float, float | None, float | None]:
@@ -141,6 +141,7 @@ def influence_rows(
     text = [model.tokenizer.token_text(token) for token in passage.tokens]
     measured = _Measured(influence, model.decoder.config.model_dim, spectral)
     shares = measured.shares()
+    # (layers+1, seq), the last axis fastest: the row that closes a kind comes last.
     for layer, position in np.ndindex(bounds.printed.shape):
         at = (layer, position)
         frobenius, operator, error = measured.numbers(at)

@@ -46,6 +46,7 @@ def result(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceResult:
     Raises:
       BadInput: There is no whole kind of attention.
     """
+    # Figures are of the first passage; the summary is over all.
     profiles, summary = profiles_of(run)[0], summarize(run)
     figures = figures_of(profiles)
     return Result(

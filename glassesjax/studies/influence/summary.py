@@ -247,6 +247,7 @@ def summarize(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceSummary:
     """
     every = profiles_of(run)
     first = every[0]
+    # The same number in all passages, so that shares of the last tokens compare.
     last = min(LAST, *(profiles.length for profiles in every))
     norms_not_finite = sum(int(x.unmeasured(each).sum()) for x in every for each in x.kinds)
     bounds_not_finite = sum(profiles.unbounded() for profiles in every)
@@ -338,7 +339,7 @@ def _passage(profiles: Profiles) -> PassageSummary:
         state = "none"
     elif len(shares) > 1 and float(np.ptp(shares)) * len(shares) < EQUAL:
         state = "equal"
-    at = int(np.argmax(shares))
+    at = int(np.argmax(shares))  # with a NaN its place, which is not used
     return PassageSummary(
         state=state,
         concentration=concentration(shares),
@@ -357,7 +358,9 @@ def _passage(profiles: Profiles) -> PassageSummary:
 
 
 def _attention(every: Sequence[Profiles], kind: Kind, last: int) -> AttentionSummary:
+    # A run that was cut off may lack a kind in later passages.
     first, having = every[0], [profiles for profiles in every if kind in profiles.kinds]
+    # (layers+1, seq) -> (seq,) at the embedding, of each passage
     shares = {name: [x.shares(kind, name)[0] for x in having] for name in first.measures}
     layers = [_layer(first, kind, layer) for layer in range(first.shape[0])]
     own_from = None
@@ -424,6 +427,7 @@ def _excess(every: Sequence[Profiles]) -> Excess | None:
         if "true" not in profiles.kinds:
             continue
         over = profiles("true", "log10_over_printed")
+        # By the verdict, which allows for rounding, and not by the sign alone.
         over = np.where(profiles.exceeded("true", "printed") & ~np.isnan(over), over, -np.inf)
         layer, position = map(int, np.unravel_index(np.argmax(over), over.shape))
         decades = float(over[layer, position])

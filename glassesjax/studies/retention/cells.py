@@ -116,7 +116,7 @@ def read_cells(run: Run[RetentionRow, RetentionConstants]) -> list[Cell]:
         layers = sorted(_of(LayerRow, mine), key=lambda row: (row.layer, row.group))
         tokens = sorted(_of(TokenRow, mine), key=lambda row: row.position)
         summary = _of(SummaryRow, mine)
-        # The summary closes a cell; a file that was cut and continued may lack rows before it.
+        # A cell that was cut off, or of which rows are lost, is left out.
         whole = summary and len(layers) == summary[0].decisions
         if whole and len(tokens) == shared.prompt_tokens:
             cell = Cell(policy, slots, tokens, ranked, layers, summary[0], shared.num_layers)

@@ -54,8 +54,11 @@ def block_counts(cell: Cell, layer: int | None) -> list[int]:
       cell: Its rows.
       layer: Whose decisions; None for all.
     """
+    # (groups, seq) a layer -> (decisions, seq)
     evicted = np.concatenate(cell.evicted()) if layer is None else cell.evicted()[layer]
+    # A step of eviction at the length: never evicted. (decisions, seq) -> (seq,)
     cached = (evicted == cell.length).sum(axis=0)
+    # (seq,) -> (blocks,)
     return np.add.reduceat(cached, block_edges(cell.length)[:-1]).tolist()
 
 
@@ -130,6 +133,7 @@ def layers_chart(cells: Sequence[Cell], field: str) -> Chart:
         axes.set_ylim(0, 1.04)
         set_ticks(axes.yaxis, {0.0: "0%", 0.5: "50%", 1.0: "100%"})
     if field == "recent":
+        # The range over the paper's cache sizes.
         axes.axhspan(*PAPER_RECENT, color=COLORS["band"], lw=0, zorder=0)
     _curves(chart, axes, cells, [*map(values, cells)], number if field == "first" else percent)
     return chart
@@ -175,6 +179,7 @@ def classes_chart(cell: CellSummary) -> Chart:
       A line a class of two tokens or more: a point with its interval, and a diamond with the span
       of the tags. What reaches beyond the axis ends there.
     """
+    # The mean of one token is no class's; a text of such classes alone is drawn all the same.
     known = [each for each in cell.classes if each.tokens > 1] or cell.classes
     rows = sorted(known, key=lambda each: -each.over_mean)
     chart = Chart(350, 64 + 17 * len(rows))
@@ -219,6 +224,7 @@ def depth_chart(cell: Cell) -> Chart:
     """Which tokens each layer caches at the end."""
     edges = np.linspace(0, cell.length, min(cell.length, SIDE) + 1).astype(int)
     shares = np.array([(layer == cell.length).mean(axis=0) for layer in cell.evicted()])
+    # (layers, seq) -> (layers, blocks), which the image has no more of.
     shares = np.add.reduceat(shares, edges[:-1], axis=1) / np.diff(edges)
     high = min(max(7 * len(shares), 60), 260)
     chart = Chart(350, high + 62)

@@ -129,6 +129,7 @@ class _Full:
     @functools.cached_property
     def perplexity(self) -> float | None:
         """Of all tokens but the first; none where nothing predicts them, or there is but one."""
+        # Lazily: where all cells exist already the model need not run.
         model, tokens = self._subject.model, np.asarray(self._subject.tokens, np.int32)
         if ranking_obstacle(model) or len(tokens) < 2:
             return None
@@ -138,6 +139,7 @@ class _Full:
             empty = empty_state(decoder.config, rule, len(tokens), plan.dtype)
             cell = Cell("full", rule, len(tokens))
             parts = list(losses(unroll(decoder), tokens, cell, empty, chunk=TILING.prefill_chunk))
+        # In reference precision: sums of float32 losses of a long text lose digits.
         each = np.concatenate([part for part, _ in parts], dtype=np.float64)
         mean = float(np.mean(each))
         return math.exp(mean) if mean < math.log(np.finfo(np.float64).max) else math.inf

@@ -37,7 +37,7 @@ def retention_page(
     """One self-contained page on a retention run.
 
     Returns:
-      An HTML document that asks for nothing outside it. The same rows give the same text.
+      An HTML document that loads nothing from outside. The same rows give the same text.
     """
     shared = run.constants
     model = model_name(shared.model)

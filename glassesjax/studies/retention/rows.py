@@ -70,6 +70,7 @@ def retention_rows(
             cached=float(cached[position]),
         )
     yield from _class_rows(np.array(names), lives, cut, head)
+    # (layers, layers), symmetric: each pair once is what lies above the diagonal.
     alike = overlaps(evicted, cell[1])
     yield from _layer_rows(evicted, alike, head)
     pairs = alike[np.triu_indices(len(alike), 1)]  # (layers, layers) -> (pairs,)
@@ -114,8 +115,10 @@ def _layer_rows(
     evicted: Sequence[np.ndarray], alike: np.ndarray, head: dict[str, Any]
 ) -> Iterator[LayerRow]:
     for layer, steps in enumerate(evicted):
+        # (layers, layers) -> (layers - 1,): the overlap with itself is 1 and no result.
         others = np.delete(alike[layer], layer)
         follows = layer + 1 < len(evicted)
+        # (groups, seq) -> (groups,)
         for group, recent in enumerate(recent_share(steps, head["slots"])):
             yield LayerRow(
                 **head,

@@ -30,6 +30,7 @@ def open_run(settings: RetentionSettings) -> Opened[RetentionRow, RetentionConst
     )
     return Opened(
         source=subject.model.source,
+        # What was read identifies a run: a file of the same name may have changed.
         read={"read": repr(subject.tokens).encode()},
         constants=constants,
         measure=lambda done: measure(settings, subject, done),

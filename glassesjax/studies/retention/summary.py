@@ -169,6 +169,7 @@ def summarize(run: Run[RetentionRow, RetentionConstants]) -> RetentionSummary:
     cells = [cell_summary(cell, ranked=obstacle is None) for cell in whole]
     evicting = [each for each in cells if each.evicts]
     recent = [each.recent_share for each in evicting]
+    # Of decisions that cache the first token to the end.
     share = lambda each: each.first_cached / each.decisions
     first = list(map(share, evicting))
     keep = _policies_with(evicting, lambda each: share(each) > 0.5)
@@ -211,8 +212,10 @@ def cell_summary(cell: Cell, *, ranked: bool = True) -> CellSummary:
     near, evicts = cell.overlap_next, cell.length > cell.slots and whole.finite is not False
     ranks = ranked and evicts
     classes = [_class(cell, name, ranks=ranks) for name in cell.classes]
+    # Classes of few tokens have no interval, and are in no order.
     ratios = {each.title: each.interval for each in classes if each.interval is not None}
     apart = {name: each for name, each in ratios.items() if each.excludes(1.0)}
+    # Only those whose interval leaves out the mean of all tokens.
     order = sorted(apart, key=lambda name: apart[name].value)
     longer = [name for name in reversed(order) if apart[name].value > 1]
     shorter = [name for name in order if apart[name].value < 1]
@@ -273,6 +276,7 @@ def class_pairs(cell: Cell, least: int = FEW) -> dict[str, tuple[float, float]]:
       cell: Its rows.
       least: Tokens that a class must have.
     """
+    # Means of few tokens would be noise in the correlation.
     many = [name for name, row in cell.classes.items() if row.tokens >= least]
     spans = {name: paper_relative(cell, name) for name in many}
     return {name: (cell.relative(name), float(np.mean(s))) for name, s in spans.items() if s}
@@ -300,6 +304,7 @@ def paper_correlation(cell: Cell, seed: int = 0) -> Interval:
     """
     pairs = class_pairs(cell)
     theirs = np.array([value for _, value in pairs.values()])
+    # A class with several tags has the mean of theirs, which ``class_pairs`` takes.
     value = rank_correlation([ours for ours, _ in pairs.values()], theirs.tolist())
     classes, steps, _ = class_sums(cell)
     if np.isnan(value) or len(steps) < LEAST_BLOCKS:
@@ -310,6 +315,7 @@ def paper_correlation(cell: Cell, seed: int = 0) -> Interval:
     drawn = draws @ counts.T  # (draws, blocks) -> (draws, classes)
     kept = np.all(drawn > 0, axis=1)  # all classes have a mean
     means = draws[kept] @ sums.T / drawn[kept]
+    # (draws, classes) against the same for all draws -> (draws,)
     again = spearman(means, np.broadcast_to(theirs, means.shape))
     low, high = np.nanquantile(again, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value, float(low), float(high))
