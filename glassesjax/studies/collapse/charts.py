@@ -64,7 +64,9 @@ class Look:
 
     def hidden(self, positions: str, family: str) -> set[int]:
         """Lengths at which the difference is not detectable in the format of ``worst_format``."""
-        known = self.summary.select(positions=positions, family=family, format=self.format or "")
+        if self.format is None:  # no format's: an empty name would select any
+            return set()
+        known = self.summary.select(positions=positions, family=family, format=self.format)
         return {n for each in known[:1] for n, seen in each.detection if seen is False}
 
     def shown(self, positions: str) -> list[PanelSummary]:
