@@ -126,7 +126,7 @@ def check_context(config: DecoderConfig, policy: Policy, length: int, *, hint: s
     context = config.max_length
     if length > MOST:
         raise BadInput(f"Expected at most {MOST} tokens in all, got {length}: use fewer.")
-    # Other spacings number the retained tokens anew: their positions grow with the slots.
+    # Other position ids number the retained tokens anew: their positions grow with the slots.
     if context is None or length <= context or policy.position_ids != "original":
         return
     expected = f"Expected at most {context} tokens, the model's context"

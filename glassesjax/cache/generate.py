@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax import draws
-from glassesjax.borders import border
+from glassesjax.borders import COUNT, NON_NEGATIVE, border
 from glassesjax.cache.advance import Unrolled, advance, logits
 from glassesjax.cache.choosing import choose, row_keys, wide
 from glassesjax.cache.policies import Policy
@@ -74,6 +74,13 @@ class Generator:
     ended: Ended = lambda row, token: False
     """Function of the row's index in the batch and its new token; True ends the row as well."""
 
+    def __post_init__(self) -> None:
+        for name, kind in (("model", Unrolled), ("policy", Policy), ("sampling", Sampling)):
+            if not isinstance(value := getattr(self, name), kind):
+                expected = f"Expected Generator.{name} to be a {kind.__name__}"
+                raise BadInput(f"{expected}, got {type(value).__name__}: give one.")
+
+    @border(chunk=COUNT)
     def start(
         self,
         prompts: Sequence[Sequence[int]],
@@ -98,16 +105,15 @@ class Generator:
           The first tokens, and the batch for ``step``.
 
         Raises:
-          BadInput: No prompts, one that is empty or not one-dimensional, a chunk below one, or
-            errors of ``empty_state`` and ``advance``.
+          BadInput: No prompts, one that is empty or not one-dimensional, not one row number for
+            each, a chunk below one, a full state without room for a prompt, or errors of
+            ``empty_state`` and ``advance``.
         """
         check_prompts(prompts)
         rows = range(len(prompts)) if rows is None else rows
         if len(rows) != len(prompts):
             expected = f"Expected a row number for each of {len(prompts)} prompts"
             raise BadInput(f"{expected}, got {len(rows)}: pass one for each.")
-        if chunk < 1:
-            raise BadInput(f"Expected a chunk of at least 1, got {chunk}: increase it.")
         outer = self.model.outer
         one = empty_state(outer.config, self.policy, slots, outer.plan.dtype)
         _check_room(one, self.policy, max(map(len, prompts)))
@@ -135,7 +141,7 @@ class Generator:
         Raises:
           BadInput: A full state without room, or errors of ``advance``.
         """
-        _check_room(batch.state, self.policy, int(np.max(np.asarray(batch.state.seen))) + 1)
+        _check_room(batch.state, self.policy, _longest(batch) + 1)
         weights, tree = self._flat
         state, token, logprob, evicted = _stepper(tree, self.policy, self.sampling)(
             weights, batch.state, batch.token, batch.alive, batch.keys, np.int32(batch.step)
@@ -147,6 +153,7 @@ class Generator:
         )
         return self._record(batch._replace(state=state, token=token), logprob, dropped)
 
+    @border(max_tokens=NON_NEGATIVE)
     def steps(self, batch: Batch, max_tokens: int) -> Iterator[Chosen]:
         """Continues a batch; the tokens are those of one longer run.
 
@@ -161,8 +168,7 @@ class Generator:
           BadInput: A full state without room for all of them, or errors of ``advance``.
         """
         # Before the first step: a long run is not to end half-way.
-        longest = int(np.max(np.asarray(batch.state.seen)))
-        _check_room(batch.state, self.policy, longest + max_tokens)
+        _check_room(batch.state, self.policy, _longest(batch) + max_tokens)
         for _ in range(max_tokens):
             if not batch.alive.any():
                 return
@@ -287,6 +293,11 @@ def _next(
     every = jax.nn.log_softmax(scores.astype(wide(scores)))
     logprob = jnp.take_along_axis(every, token[:, None], axis=1)[:, 0]  # (rows, 1) -> (rows,)
     return token, logprob
+
+
+def _longest(batch: Batch) -> int:
+    """Tokens in the longest cache that reads on; a row that has ended needs no room."""
+    return int(np.max(np.asarray(batch.state.seen), where=batch.alive, initial=0))
 
 
 def _check_room(state: State, policy: Policy, length: int) -> None:

@@ -127,8 +127,8 @@ class Policy:
     bounded: bool = True
     """Whether tokens are evicted at all; False for ``full``."""
     position_ids: PositionIds = "original"
-    """Position ids of retained tokens under rotary positions: original (``true``); with gaps over
-    ten compressed (see ``glassesjax.cache.position_ids``); or consecutive."""
+    """Position ids of retained tokens under rotary positions: original; with gaps over ten
+    compressed (see ``glassesjax.cache.position_ids``); or consecutive."""
 
     def __post_init__(self) -> None:
         least = {"sinks": NON_NEGATIVE, "recent": NON_NEGATIVE, "decay": POSITIVE_SHARE}

@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 from glassesjax.borders import border
 from glassesjax.cache.policies import Candidates, Policy
 from glassesjax.errors import BadInput
+from glassesjax.model.by_layer import first_layer
 from glassesjax.model.config import DecoderConfig
 from glassesjax.precision import RoundingPlan
 
@@ -177,7 +178,8 @@ def _shapes(
 ) -> tuple[KVCache, ...]:
     """Shapes and types of an empty state of so many layers."""
     # ``widest`` is part of the key alone: with another widest float, float64 may be float32.
-    config = dataclasses.replace(config, num_layers=len(slots))
+    # Layers may be fewer than the decoder's, and differ in nothing that a cache has.
+    config = dataclasses.replace(first_layer(config), num_layers=len(slots))
     return jax.eval_shape(lambda: empty_state(config, policy, slots, dtype)).layers
 
 

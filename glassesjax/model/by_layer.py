@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from glassesjax.arrays import Array, DType
-from glassesjax.model.config import DecoderConfig, Mask, Positions
+from glassesjax.borders import check_fields
+from glassesjax.model.config import DecoderConfig, Mask, Positions, Sinusoidal
 
 
 def _check_layers(layers: Sequence[object], config: DecoderConfig) -> None:
@@ -32,15 +33,16 @@ class PositionsByLayer(Positions):
     layers: tuple[Positions, ...]
     """Those of each layer, first layer first."""
 
-    def check(self, config: DecoderConfig) -> None:
-        import jax.numpy as jnp
+    def __post_init__(self) -> None:
+        check_fields(self, "PositionsByLayer")
 
+    def check(self, config: DecoderConfig) -> None:
         _check_layers(self.layers, config)
-        # Tried at position 0: whether something is added shows by None only.
-        first = jnp.zeros(1, jnp.int32)
         for each in dict.fromkeys(self.layers):
-            added = each.embed(first, config.model_dim, jnp.dtype(jnp.float32)) is not None
-            if each.table_rows or added:
+            added = isinstance(each, Sinusoidal) and each.where == "embedding"
+            # Only what overrides ``embed`` adds something; the built-in one may not.
+            own = type(each).embed is not Positions.embed and not isinstance(each, Sinusoidal)
+            if each.table_rows or added or own:
                 raise ValueError(f"Expected positions of a layer, got {each} of the embedding.")
             each.check(config)
 
@@ -56,6 +58,9 @@ class MaskByLayer(Mask):
 
     layers: tuple[Mask, ...]
     """Those of each layer, first layer first."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "MaskByLayer")
 
     @property
     def causal(self) -> bool:  # pyrefly: ignore[bad-override]  (a constant of other masks)

@@ -27,6 +27,7 @@ from glassesjax.model.config import (
     Learned,
     LinearMlp,
     Mask,
+    Mlp,
     NoNorm,
     NoPositions,
     Positions,
@@ -66,18 +67,37 @@ KINDS: Mapping[str, type] = {
     "ScalableSoftmax": ScalableSoftmax,
     "AdaptiveTemperature": AdaptiveTemperature,
 }
-# Before version 0.2.0 five classes were one with a kind, some of which ignored its numbers: for
-# each kind the switch of today, its fields, and the numbers that it keeps.
-_OLDER_MLPS: Mapping[str, tuple[str, Mapping[str, str], tuple[str, ...]]] = {
-    "zero": ("ZeroMlp", {}, ()),
-    "identity": ("IdentityMlp", {}, ("sigma",)),
-    "linear": ("LinearMlp", {}, ()),
-    "gelu": ("DenseMlp", {"activation": "gelu"}, ("dim",)),
-    "gelu_exact": ("DenseMlp", {"activation": "gelu_exact"}, ("dim",)),
-    "swiglu": ("GatedMlp", {"activation": "silu"}, ("dim",)),
-    "geglu": ("GatedMlp", {"activation": "gelu"}, ("dim",)),
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _OlderMlp:
+    """The one class of MLPs before version 0.2.0, some of whose kinds ignored its numbers."""
+
+    kind: Literal["zero", "identity", "linear", "gelu", "gelu_exact", "swiglu", "geglu"] = "gelu"
+    dim: int = 0
+    sigma: float = 1.0
+
+    def now(self) -> Mlp:
+        """The MLP of today."""
+        match self.kind:
+            case "zero":
+                return ZeroMlp()
+            case "identity":
+                return IdentityMlp(sigma=self.sigma)
+            case "linear":
+                return LinearMlp()
+            case "gelu" | "gelu_exact":
+                return DenseMlp(activation=self.kind, dim=self.dim)
+        return GatedMlp(activation="silu" if self.kind == "swiglu" else "gelu", dim=self.dim)
+
+
+OLDER_MLP = "Mlp"  # its name in files
+BY_LAYER = ("PositionsByLayer", "MaskByLayer")
+_NAMES = {
+    DecoderConfig: "DecoderConfig",
+    _OlderMlp: OLDER_MLP,
+    **{kind: name for name, kind in KINDS.items()},
 }
-_NAMES = {DecoderConfig: "DecoderConfig", **{kind: name for name, kind in KINDS.items()}}
 MOST = 2**31 - 1  # of any size: positions and shapes are int32
 
 
@@ -192,6 +212,14 @@ def _value(name: str, value: object, hint: Any) -> Any:  # noqa: ANN401
     if get_args(hint)[:1] in ((Positions,), (Mask,)):
         if not isinstance(value, list | tuple):
             raise ValueError(f"Expected {name} as a list, got {brief(value)}")
+        # A foreign file may nest these without end.
+        nested = (
+            each[SWITCH]
+            for each in value
+            if isinstance(each, Mapping) and each.get(SWITCH) in BY_LAYER
+        )
+        if (inner := next(nested, None)) is not None:
+            raise ValueError(f"Expected {name} of what one layer has, got {inner}")
         return tuple(_value(name, each, get_args(hint)[0]) for each in value)
     # Unions come in two forms: ``A | B`` of types, and of what is no type.
     parts = get_args(hint) if get_origin(hint) in (typing.Union, UnionType) else (hint,)
@@ -201,11 +229,15 @@ def _value(name: str, value: object, hint: Any) -> Any:  # noqa: ANN401
         return _scalar(name, value, parts)
     if not isinstance(value, Mapping):
         raise ValueError(f"Expected {name} as an object with {SWITCH}, got {brief(value)}")
-    fields = _todays({str(field): each for field, each in value.items()})
+    fields = {str(field): each for field, each in value.items()}
     given = fields.pop(SWITCH, None)
+    if given == OLDER_MLP and ZeroMlp in classes:
+        return _made(_OlderMlp, name, fields).now()
     if not isinstance(given, str) or given not in switches:
         expected = f"Expected {name}.{SWITCH} as one of {', '.join(switches)}"
         raise ValueError(f"{expected}, got {brief(given)}")
+    if switches[given] is Alibi and fields.get("slopes", "") is None:
+        fields["slopes"] = "geometric"  # the default of older records
     return _made(switches[given], name, fields)
 
 
@@ -223,17 +255,6 @@ def _scalar(name: str, value: Any, hints: Sequence[Any]) -> Any:  # noqa: ANN401
         else:
             expected.append("a list of finite numbers" if listed else names.get(hint, "null"))
     raise ValueError(f"Expected {name} as {' or '.join(expected)}, got {brief(value)}")
-
-
-def _todays(record: dict[str, Any]) -> dict[str, Any]:
-    """A switch's record under the names that it has now; all others as they are."""
-    match record:
-        case {"switch": "Alibi", "slopes": None}:  # the default then
-            return {**record, "slopes": "geometric"}
-        case {"switch": "Mlp", "kind": str(kind), **rest} if kind in _OLDER_MLPS:
-            switch, fields, kept = _OLDER_MLPS[kind]
-            return {SWITCH: switch, **fields, **{n: v for n, v in rest.items() if n in kept}}
-    return record
 
 
 def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401

@@ -50,7 +50,7 @@ def pruned_weights(
 
     Args:
       logits: Of all pairs.
-      seen: From :func:`held_pairs`; each query sees itself.
+      seen: From :func:`retained_pairs`; each query sees itself.
 
     Returns:
       Rows of sum one, and exact zeros.
@@ -111,7 +111,7 @@ def paths_left(seen: Bool[Array, "layers seq seq"]) -> Bool[Array, "layers+1 seq
     Source: arXiv 2406.04267v2, Theorem 5.1, its paths, for the states of arXiv 2401.06104v2.
 
     Args:
-      seen: From :func:`held_pairs`.
+      seen: From :func:`retained_pairs`.
 
     Returns:
       One row for each layer's input, and the last one for the last output.

@@ -79,11 +79,11 @@ def check_stretch(mask: Mask) -> None:
     few = np.arange(TRIED, dtype=np.int32)
     with jax.ensure_compile_time_eval():  # numbers, also where a program is traced
         first, last = map(np.asarray, mask.receptive_field(jnp.asarray(few), TRIED))
-    stretch = (first[:, None] <= few) & (few <= last[:, None])
-    for query, key in np.ndindex(stretch.shape):
-        if bool(mask.sees(query, key)) != stretch[query, key]:
-            expected = "Expected a mask that sees one stretch of keys, its receptive_field"
-            raise BadInput(f"{expected}, got {mask} at positions {query} and {key}: mend either.")
+        sees = [[bool(mask.sees(query, key)) for key in range(TRIED)] for query in range(TRIED)]
+    stretch = (first[:, None] <= few) & (few <= last[:, None])  # [query, key]
+    for query, key in np.argwhere(stretch != np.array(sees))[:1].tolist():
+        expected = "Expected a mask that sees one stretch of keys, its receptive_field"
+        raise BadInput(f"{expected}, got {mask} at positions {query} and {key}: mend either.")
 
 
 @border()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from glassesjax.arrays import Array
 from glassesjax.borders import NON_NEGATIVE, SHARE, check_fields
+from glassesjax.errors import BadInput
 
 if TYPE_CHECKING:
     import optax
@@ -22,7 +23,7 @@ class Optimizer:
     def stages(
         self, weight_decay: Array, clip: Array
     ) -> "tuple[optax.GradientTransformation, ...]":
-        """Optax transformations in order, before the learning rate, which is applied to their sum.
+        """Optax transformations in order; the learning rate multiplies what they make.
 
         Args:
           weight_decay: Factor of the weights in the update.
@@ -46,6 +47,8 @@ class AdamW(Optimizer):
 
     def __post_init__(self) -> None:
         check_fields(self, "AdamW", b1=SHARE, b2=SHARE, eps=NON_NEGATIVE)
+        if max(self.b1, self.b2) >= 1:  # the correction of the bias would be 0 / 0
+            raise BadInput(f"Expected AdamW.b1 and b2 below 1, got {self.b1} and {self.b2}.")
 
     def stages(
         self, weight_decay: Array, clip: Array

@@ -183,7 +183,7 @@ def _flows(logits: Array, evicted_at: Array, shares: Array, step: int) -> tuple[
     flow = flow_through_state(weights, shares, step)
     past = jnp.arange(LENGTH, dtype=jnp.int32) <= step
     share = jnp.sum(jnp.where(past, attention_rollout(weights, shares), 0))
-    # flow, forgotten: (layers, seq); what is evicted by this step passes nothing on
+    # flow, evicted_at: (layers, seq); what is evicted by this step passes nothing on
     return jnp.sum(flow), share, jnp.sum(jnp.where(evicted_at <= step, flow, 0))
 
 

@@ -143,6 +143,33 @@ def test_a_step_at_a_time_is_a_run(model):
         np.testing.assert_array_equal(ours.logprob, theirs.logprob)
 
 
+def test_a_row_that_has_ended_needs_no_room(model):
+    generator = Generator(model=model, policy=policy("full"), ended=lambda row, token: row == 0)
+    first = generator.start(((1, 2, 3, 4), (5,)), slots=4)
+    assert first.batch.alive.tolist() == [False, True]
+    assert len(list(generator.steps(first.batch, 3))) == 3
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda m: Generator(model=m, policy="window"), "Generator.policy to be a Policy, got str"),
+        (
+            lambda m: list(Generator(model=m, policy=TOVA).steps(None, -1)),
+            "batch to be",
+        ),
+        (
+            lambda m: Generator(model=m, policy=TOVA).start(PROMPTS, slots=4, chunk=0),
+            "chunk at least 1, got 0",
+        ),
+    ],
+    ids=["policy", "tokens", "chunk"],
+)
+def test_what_a_generator_cannot_take_is_refused(model, call, text):
+    with pytest.raises(BadInput, match=text):
+        call(model)
+
+
 def test_another_seed_draws_other_tokens(model):
     drawn = lambda seed: tokens(written(model, sampling=DRAWN, seed=seed))
     np.testing.assert_array_equal(drawn(1), drawn(1))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from made_decoders import made, passed
 
-from glassesjax.cache import policy, replay
+from glassesjax.cache import Unrolled, advance, empty_state, policy, replay, unroll
 from glassesjax.model import (
     Alibi,
     Causal,
@@ -30,6 +30,7 @@ from glassesjax.trace import exact_influence
 from glassesjax.trace.heads import attention_rows, layer_heads
 from glassesjax.trace.rollout import block_stack
 
+PLAIN = {"positions": Rotary(), "mask": Causal()}
 TOKENS = jnp.asarray([1, 4, 2, 2, 3, 0, 1, 4], jnp.int32)
 U = 2.0**-53
 # A window in two layers of three, two bases and one layer without rotation: Gemma 3 and SmolLM3.
@@ -156,6 +157,34 @@ def test_a_file_names_each_layer(tmp_path):
     read = load_decoder(path)[0]
     assert read.config == CONFIG
     np.testing.assert_array_equal(logits_of(read), logits_of(decoder))
+
+
+def test_a_text_is_read_with_a_cache_of_fewer_layers():
+    """Shapes of a state are those of its own layers: the perplexity study warms up with one."""
+    model, tova = unroll(decoder_of()), policy("tova")
+    one = Unrolled(model.outer, model.blocks[:1])
+    state = empty_state(
+        dataclasses.replace(CONFIG, num_layers=1, **PLAIN), tova, 4, model.outer.dtype
+    )
+    read, _, _ = advance(one, state, TOKENS, tova)
+    assert int(read.seen) == len(TOKENS)
+
+
+@pytest.mark.parametrize("kind", [MaskByLayer, PositionsByLayer])
+def test_entries_are_of_their_class_and_lists_become_tuples(kind):
+    right, wrong = (Causal(), Rotary()) if kind is MaskByLayer else (Rotary(), Causal())
+    assert kind(layers=[right, right]) == kind(layers=(right, right))
+    assert hash(kind(layers=[right]))
+    with pytest.raises(ValueError, match=f"{kind.__name__}.layers"):
+        kind(layers=(right, wrong))
+
+
+def test_a_foreign_record_that_nests_layers_is_refused():
+    record = {"switch": "Causal"}
+    for _ in range(2000):
+        record = {"switch": "MaskByLayer", "layers": [record]}
+    with pytest.raises(ValueError, match=r"config\.mask\.layers of what one layer has, got MaskBy"):
+        config_of({**config_record(CONFIG), "mask": record})
 
 
 @pytest.mark.parametrize(

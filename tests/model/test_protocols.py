@@ -133,6 +133,22 @@ def test_a_receptive_field_that_is_not_what_a_mask_sees_is_refused(mask):
         jax.eval_shape(attention_statistics, decoder_of(mask=mask), TOKENS)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Traced(Near):
+    """A window of three in JAX's own functions."""
+
+    def sees(self, query, key):
+        return jnp.logical_and(key <= query, query - key < 3)
+
+
+def test_a_mask_in_functions_of_jax_is_the_same():
+    ours, theirs = (
+        attention_statistics(decoder_of(mask=mask), TOKENS) for mask in (Traced(), Near())
+    )
+    for mine, known in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(mine, known)
+
+
 def test_no_file_can_name_a_class_of_ones_own(tmp_path):
     decoder = decoder_of(positions=Turned())
     with pytest.raises(ValueError, match=r"Expected a kind that files can name, .* got Turned"):

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 
 import jax
 import numpy as np
@@ -147,8 +148,21 @@ def test_an_older_file_has_one_class_of_mlps(kind):
     deep, identity = kind in (*GATED, "gelu", "gelu_exact"), kind == "identity"
     numbers = f"dim={6 if deep else 0}, sigma={0.5 if identity else 1.0}"
     assert f"mlp=Mlp(kind={kind!r}, {numbers})" in text
-    with pytest.raises(ValueError, match=r"config\.mlp\.switch as one of ZeroMlp"):
-        config_of({**config_record(CONFIG), "mlp": {**older, "kind": "other"}})
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ({"bogus": 3}, "config.mlp of fields that Mlp has, got 'bogus'"),
+        ({"dim": "x"}, "config.mlp.dim as an integer"),
+        ({"kind": "relu"}, "config.mlp.kind as one of zero"),
+    ],
+    ids=["unknown", "type", "kind"],
+)
+def test_a_wrong_field_of_an_older_mlp_is_named(field, text):
+    older = {"switch": "Mlp", "kind": "zero", **field}
+    with pytest.raises(ValueError, match=re.escape(text)):
+        config_of({**config_record(CONFIG), "mlp": older})
 
 
 @pytest.mark.parametrize("name", SWITCHES)

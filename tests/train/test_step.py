@@ -148,6 +148,9 @@ def test_which_weights_decay(on):
 def test_an_unknown_rule_of_decay_is_refused():
     with pytest.raises(ValueError, match="weight_decay_on to be one of matrices, all"):
         AdamW(weight_decay_on="some")
+    for moments in ({"b1": 1.0}, {"b2": 1}):
+        with pytest.raises(BadInput, match="b1 and b2 below 1"):
+            AdamW(**moments)
 
 
 def test_another_rate_is_another_run():

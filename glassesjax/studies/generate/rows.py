@@ -136,7 +136,6 @@ def written_rows(
     job = writing.job
     shared: dict[str, Any] = {
         "policy": str(job.policy),
-        # ``true`` on the command line.
         "position_ids": job.policy.position_ids,
         "slots": job.slots,
         "bytes": size,
