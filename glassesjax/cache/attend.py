@@ -44,7 +44,7 @@ def attend(
     # A decision is for its layer or for each key-value head, whose query heads are neighbors:
     # (groups, places) -> (1 or heads, places).
     each = lambda x: x if len(x) == 1 else jnp.repeat(x, config.num_heads // len(x), axis=0)
-    # (heads, 1, places) and (1, rows, 1) -> (heads, rows, places)
+    # (1 or heads, 1, places) and (1, rows, 1) -> (heads, rows, places)
     stored, asking = each(position)[:, None, :], now[None, :, None]
     pairs = Pairs(asking, stored, (stored != EMPTY) & attention.mask.sees(asking, stored))
     _, weights = attention.weigh(query, key, pairs)

@@ -18,7 +18,9 @@ SHORT = "short"  # baseline whose cache is cleared when it is full; no policy
 class Candidates(NamedTuple):
     """Inputs of a policy's score: the cache slots of one decision, after the current query.
 
-    A decision is a layer's, or one key-value head's for a head-wise policy.
+    A decision is a layer's, or one key-value head's for a head-wise policy. The axis has all slots
+    of the arrays: one more than the capacity, or all that was cached and read in one-shot and
+    chunked eviction.
     """
 
     position: Int[Array, " slots"]
@@ -152,7 +154,7 @@ class Policy:
           slots: Capacity of the state.
 
         Raises:
-          BadInput: There are fewer slots than protected tokens.
+          BadInput: Fewer slots than protected tokens, of which the newest one always counts.
         """
         least = self.sinks + max(self.protected(slots), 1)
         if slots >= max(least, 1):
@@ -238,7 +240,7 @@ def policy(text: str, *, beside: Sequence[str] = ()) -> Policy:
     if not row.bounded and any((sinks, recent, decay)):
         drops = f"{row.name}, which drops nothing, without +, @ or ~"
         raise BadInput(f"Expected plain {drops}, got {text!r}: leave them out.")
-    # An option that the text does not have is the row's own; ``half`` is stored as None.
+    # Without an option its value is the row's own, and no sinks; ``half`` is stored as None.
     kept = {None: row.recent, "half": None}
     by_head = row.head_wise if head is None or row.name in _ALIKE else head == "-head"
     return dataclasses.replace(

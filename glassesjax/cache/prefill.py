@@ -1,4 +1,4 @@
-"""Prefill: a prompt into a state, with per-token, one-shot or chunked eviction."""
+"""Prefill: a prompt or a whole text into a state, with per-token, one-shot or chunked eviction."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, get_args

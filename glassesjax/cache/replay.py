@@ -109,7 +109,7 @@ def eviction_steps(dropped: Sequence[Dropped], length: int) -> Int[np.ndarray, "
     steps = np.full((groups, length), length, np.int32)
     for part in dropped:
         position, step = np.asarray(part.position), np.asarray(part.step)
-        # Chunks are padded: events of position -1, and of tokens beyond the text.
+        # Position -1 is no eviction, as for padding; a caller's length may cut the text.
         group, event = np.nonzero((position != EMPTY) & (position < length))
         steps[group, position[group, event]] = step[event]
     return steps

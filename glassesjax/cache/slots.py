@@ -1,9 +1,12 @@
 """The state of one layer: k + 1 cache slots for keys and values, of which k are used between steps.
 
-A new token is written into an empty slot. Then the policy names the token to evict, whose slot is
-empty again. The newest token is no special case, no shape ever changes, and nothing is moved, token
-by token; one-shot and chunked eviction after many tokens gather what they retain. The order of the
-slots has no meaning, for each token's position is stored with it.
+A new token is written into an empty slot. Then the policy names the token to evict. Its slot is
+marked as empty, by position -1; its key and value stay there, masked, until the next write
+overwrites them. The newest token is no special case, no shape ever changes, and nothing is moved,
+token by token; one-shot and chunked eviction after many tokens gather what they retain. The order
+of the slots has no meaning, for each token's position is stored with it.
+
+In the code ``slots`` is the capacity k, and ``places`` is the axis of all k + 1 slots.
 """
 
 import dataclasses
@@ -25,7 +28,7 @@ from glassesjax.model.by_layer import first_layer
 from glassesjax.model.config import DecoderConfig
 from glassesjax.precision import RoundingPlan
 
-EMPTY = -1  # position of a place that holds nothing
+EMPTY = -1  # position that marks an empty place
 
 
 class KVCache(NamedTuple):
@@ -44,7 +47,7 @@ class KVCache(NamedTuple):
 
     @property
     def slots(self) -> int:
-        """The number of tokens between two steps."""
+        """The capacity: as many tokens as it caches between two steps, or fewer."""
         return self.position.shape[-1] - 1  # one slot is for the newest token
 
 

@@ -115,7 +115,7 @@ def _as_tuples(prompts: Sequence[Sequence[int]]) -> list[Tokens]:
 @jax.jit
 def _pass(decoder: Decoder, tokens: Array, layout: Layout, rows: Array) -> Array:
     y, _ = decoder(tokens, layout)
-    # (seq, model_dim) -> (prompts, model_dim), the last row of each prompt
+    # (seq, model_dim) -> (count, model_dim), the last row of each prompt, then padding
     return y[rows].astype(decoder.plan.carrier_dtype)
 
 

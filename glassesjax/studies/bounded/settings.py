@@ -48,7 +48,7 @@ class BoundedSettings:
     format: Literal["f32", "f64"] = "f64"
     """Arithmetic of passes and derivatives."""
     positions: tuple[str, ...] = ()
-    """For toy: which positional encodings; all if none is named."""
+    """For toy: which positional encodings; all if absent."""
     seed: int = 0
     """Seed of the probes and the random digits; of the toy and of a run folder, which decoder."""
 

@@ -25,7 +25,7 @@ def family_name(family: str) -> str:
 
 
 def lost_first(summary: CollapseSummary, most: int = 2) -> list[str]:
-    """The families whose difference is lost earliest, which the answer is about."""
+    """Families that differ, those first whose difference is lost earliest; ``most`` of them."""
     finest = {each.panel.family: each for each in summary.select(format=summary.finest_format)}
     # Reversed, so that of several encodings the first decides.
     lost = {
@@ -70,7 +70,7 @@ class Look:
         return {n for each in known[:1] for n, seen in each.detection if seen is False}
 
     def shown(self, positions: str) -> list[PanelSummary]:
-        """The signals of one encoding, those that stand out last so that they lie above."""
+        """The signals of one encoding, the run's first family last, so that it lies above."""
         panels = [self.finest(positions, family) for family in self.colors]
         return [panel for panel in reversed(panels) if panel]
 
@@ -264,8 +264,12 @@ def _distance(point: Point | None) -> str:
 
 
 def _errors(chart: Chart, axes: Axes, look: Look, positions: str) -> dict[str, float]:
-    """A band a format: its least to its largest error over the families; the last least one."""
-    begins = {}
+    """A band a format, from its least to its largest error over the families.
+
+    Returns:
+      The lower edge of each band at its last length, where its name stands.
+    """
+    edges = {}
     for format in look.curves.formats:
         by_length: dict[int, list[float]] = {}
         for panel in look.shown(positions):
@@ -277,8 +281,8 @@ def _errors(chart: Chart, axes: Axes, look: Look, positions: str) -> dict[str, f
             name = f"error-{format}"
             look_ = {"color": COLORS["band"], "linewidth": 2, "zorder": 0.5}
             chart.series(name, axes.fill_between(lengths, low, high, **look_))
-            begins[format] = low[-1]
-    return begins
+            edges[format] = low[-1]
+    return edges
 
 
 def _length_ticks(axes: Axes, lengths: Sequence[int], *, few: bool = False) -> None:

@@ -81,7 +81,7 @@ class Curves:
         return points
 
     def noise(self, panel: Panel, norm: str = "relative_l1") -> list[Point]:
-        """The error of the format's own arithmetic in the difference of the two prompts."""
+        """The error of the format's own arithmetic in the difference; not the noise floor."""
         rows = self(panel, "own", norm)
         return [Point(row.length, finite(row.resolution)) for row in rows]
 

@@ -1,9 +1,9 @@
 """The collapse study: how far apart runs of n and n + 1 are, and what precision leaves of it.
 
-For each family, length and format there are three curves. *Signal* is the distance of the two last
-representations, once in reference precision on the weights as the format stores them, and once in
-the format's native arithmetic, with the error of that difference and whether the true one is still
-detectable in it. *Noise floor* is the distance between a representation in native arithmetic and
+For each family, length and format there are four curves, for float64 two. *Signal* is the distance
+of the two last representations, once in reference precision on the weights as the format stores
+them, and once in the format's native arithmetic, with the error of that difference and whether the
+true one is still detectable in it. *Noise floor* is the distance between a representation in native arithmetic and
 in reference precision. *Rounded* is the distance of the two representations of the unrounded
 weights in reference precision after both are stored in the format.
 """
@@ -87,7 +87,7 @@ def measure(
       done: Whether the row with these key fields exists already; whole cells are skipped.
 
     Yields:
-      Each cell with its rows, one measurement a row, in units of the representation.
+      Each cell with its rows, one distance a row, in the unit of its norm.
 
     Raises:
       BadInput: A prompt does not fit the model.
@@ -152,7 +152,7 @@ class _Passes:
         return self._decoder(plan).unembedding
 
     def finite(self, family: str) -> list[bool]:
-        """At which lengths the unrounded pass gives finite representations, and logits."""
+        """At which lengths the unrounded representations are finite, if the unembedding is."""
         # (lengths, model_dim) -> (lengths,), shorter and longer prompts
         first, second = (jnp.isfinite(y).all(axis=-1) for y in self(UNROUNDED, family))
         unembeds = jnp.isfinite(self._model.unembedding).all()

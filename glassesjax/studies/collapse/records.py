@@ -81,7 +81,8 @@ class CollapseRow:
     same_last: bool
     """Whether both prompts end with the same token."""
     finite: bool
-    """Whether the pass without rounding gives finite representations and logits at this length."""
+    """Whether the pass without rounding gives finite representations at this length, and the
+    unembedding is finite."""
     mode: Literal["reference", "native", "simulated"]
     """Arithmetic: float64 throughout, the backend's own in the format, or explicit rounding."""
     curve: Literal["signal", "noise_floor", "rounded"]
@@ -97,7 +98,8 @@ class CollapseRow:
     resolution: float
     """The distance at or below which rounding may have made it, as measured, in the same norm. With
     the signal of the format's own arithmetic its error in the difference of the two prompts at that
-    length; else float64's, 8 times the largest float32 noise of the family times 2^-29."""
+    length; else float64's, 8 times the largest float32 noise of the family times 2^-29. In ulp
+    float64's is that of linf, in units of the finest spacing of any coordinate and length."""
     equal_coordinates: int
     """Coordinates in which the two are equal."""
     unit_roundoff: float

@@ -57,7 +57,8 @@ class Curve(NamedTuple):
     first: Float[Array, "lengths model_dim"]
     second: Float[Array, "lengths model_dim"]
     resolution: Mapping[str, Float[Array, " lengths"]]
-    """Below which the arithmetic of the two says nothing, by norm and length."""
+    """By norm and length, the distance at or below which rounding may have made it. With ``noise`` it
+    is the error in the difference of the two, and a smaller difference may still be detectable."""
     unembedding: Float[Array, "vocab model_dim"] | None
     """Of the weights that made the two, where they are prompts to be answered."""
     noise: PairedNoise | None = None
@@ -82,8 +83,8 @@ def curve_rows(
       cell: Encoding, format and family.
       lengths: The run lengths, in the order of the curves' rows.
       pairs: The prompts.
-      model: Whose tokens and unembedding.
-      finite: For each length, whether the unrounded pass gave finite numbers.
+      model: Whose tokenizer gives the text of a token.
+      finite: For each length, whether the unrounded pass and the unembedding are finite.
     """
     number = float_format(cell.format)
     # What all rows of one length share.

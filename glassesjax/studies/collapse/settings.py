@@ -25,7 +25,7 @@ class CollapseSettings:
     """Number formats: f64 f32 tf32 bf16 f16 e4m3fn e5m2 e2m1, or any as e5m7 (exponent, mantissa
     bits). Those with no native arithmetic here are simulated by explicit rounding."""
     positions: tuple[str, ...] = ()
-    """For toy: which positional encodings; all if none is named."""
+    """For toy: which positional encodings; all if absent."""
     seed: int = 0
     """Seed of the random digits; of the toy and of a run folder, which decoder."""
 

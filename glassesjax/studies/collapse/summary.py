@@ -113,7 +113,7 @@ class FormatSummary:
     format: str
     runs: int
     differing: int
-    """Runs whose prompts differ at all, so that there is something to detect."""
+    """Runs whose prompts differ at the longest length, by finite numbers: something to detect."""
     undetectable: list[Panel]
     """Those of them that are not detectable, earliest first."""
     num_undetectable: int

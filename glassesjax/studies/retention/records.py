@@ -47,7 +47,7 @@ class CellFields:
     """Fields of each kind of row: policy and capacity."""
 
     policy: str
-    """What is evicted."""
+    """Canonical name of the eviction policy."""
     slots: int
     """Tokens that each layer caches between two steps."""
     finite: bool | None = None

@@ -32,7 +32,7 @@ class Subject(NamedTuple):
     model: LanguageModel
     tokens: tuple[int, ...]
     cells: Mapping[tuple[str, int], Policy]
-    """By the policy's name as it was asked for, and the number of slots."""
+    """By the policy's canonical name and the number of slots."""
 
 
 def retention_rows(
