@@ -153,7 +153,6 @@ def test_a_row_that_has_ended_needs_no_room(model):
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda m: Generator(model=m, policy="window"), "Generator.policy to be a Policy, got str"),
         (
             lambda m: list(Generator(model=m, policy=TOVA).steps(None, -1)),
             "batch to be",
@@ -163,11 +162,18 @@ def test_a_row_that_has_ended_needs_no_room(model):
             "chunk at least 1, got 0",
         ),
     ],
-    ids=["policy", "tokens", "chunk"],
+    ids=["tokens", "chunk"],
 )
 def test_what_a_generator_cannot_take_is_refused(model, call, text):
     with pytest.raises(BadInput, match=text):
         call(model)
+
+
+def test_a_policys_name_is_no_policy(model):
+    generator = Generator(model=model, policy=TOVA)
+    object.__setattr__(generator, "policy", "window")  # past the checks that only tests have
+    with pytest.raises(BadInput, match=r"Generator\.policy to be a Policy, got str"):
+        generator.__post_init__()
 
 
 def test_another_seed_draws_other_tokens(model):

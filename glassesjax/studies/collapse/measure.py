@@ -3,9 +3,9 @@
 For each family, length and format there are four curves, for float64 two. *Signal* is the distance
 of the two last representations, once in reference precision on the weights as the format stores
 them, and once in the format's native arithmetic, with the error of that difference and whether the
-true one is still detectable in it. *Noise floor* is the distance between a representation in native arithmetic and
-in reference precision. *Rounded* is the distance of the two representations of the unrounded
-weights in reference precision after both are stored in the format.
+true one is still detectable in it. *Noise floor* is the distance between a representation in native
+arithmetic and in reference precision. *Rounded* is the distance of the two representations of the
+unrounded weights in reference precision after both are stored in the format.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -57,8 +57,8 @@ class Curve(NamedTuple):
     first: Float[Array, "lengths model_dim"]
     second: Float[Array, "lengths model_dim"]
     resolution: Mapping[str, Float[Array, " lengths"]]
-    """By norm and length, the distance at or below which rounding may have made it. With ``noise`` it
-    is the error in the difference of the two, and a smaller difference may still be detectable."""
+    """By norm and length, the distance at or below which rounding may have made it. With ``noise``
+    it is the error in the difference of the two; a smaller one may still be detectable."""
     unembedding: Float[Array, "vocab model_dim"] | None
     """Of the weights that made the two, where they are prompts to be answered."""
     noise: PairedNoise | None = None
