@@ -113,16 +113,16 @@ def advance(
             raise BadInput(f"Expected mode exact for {moving}, got {mode}.")
     check_state(config, len(model.blocks), state, policy, plan.dtype)
     count = jnp.asarray(len(tokens) if length is None else length, jnp.int32)
-    here, seen, resid = _enter(model.outer, tokens, state.seen, count)
+    rows, seen, resid = _enter(model.outer, tokens, state.seen, count)
     layers, dropped = [], []
     # A Python loop: each layer has weights and a cache of its own shape, and one compiled function.
     for block, cache in zip(model.blocks, state.layers, strict=True):
-        cache, resid, gone = _layer(block, cache, resid, here, policy, mode)
+        cache, resid, gone = _layer(block, cache, resid, rows, policy, mode)
         layers.append(cache)
         dropped.append(gone)
     # Only a full state can overflow; a bounded one evicts.
-    room = min(cache.slots for cache in layers)
-    y = _finish(model.outer, resid, seen if policy.bounded else seen - room, policy.bounded)
+    capacity = min(cache.slots for cache in layers)
+    y = _finish(model.outer, resid, seen if policy.bounded else seen - capacity, policy.bounded)
     return State(tuple(layers), seen), y, tuple(dropped)
 
 
@@ -149,13 +149,13 @@ _logits = jax.jit(Decoder.logits)
 def _enter(outer: Decoder, tokens: Array, seen: Array, count: Array) -> tuple[Tokens, Array, Array]:
     """The next tokens' positions, how many are read after them, and their embeddings."""
     index, count = jnp.arange(len(tokens), dtype=jnp.int32), jnp.clip(count, 0, len(tokens))
-    here = Tokens(seen + index, index < count)
-    resid = outer.enter(tokens, Layout(here.now, jnp.zeros_like(here.now), here.now + 1))
-    return here, seen + count, resid
+    rows = Tokens(seen + index, index < count)
+    resid = outer.enter(tokens, Layout(rows.now, jnp.zeros_like(rows.now), rows.now + 1))
+    return rows, seen + count, resid
 
 
 @functools.partial(jax.jit, static_argnames="bounded")
-def _finish(outer: Decoder, resid: Array, over: Array, bounded: bool) -> Array:
+def _finish(outer: Decoder, resid: Array, excess: Array, bounded: bool) -> Array:
     y = outer.plan.store(Site.OUTPUT, outer.final_norm(resid))
     # Without free slots a full state would become a window, and the result would look right.
-    return y if bounded else jnp.where(over > 0, jnp.nan, y)
+    return y if bounded else jnp.where(excess > 0, jnp.nan, y)

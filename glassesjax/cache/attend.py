@@ -31,9 +31,9 @@ def attend(
     Args:
       attention: Of the layer.
       query: Of the current tokens.
-      key: Of all slots, rotated by their positions.
-      value: Of all slots.
-      position: Of all slots, for each group of key-value heads; -1 where empty.
+      key: Of all places, rotated by their positions.
+      value: Of all places.
+      position: Of all places, for each group of key-value heads; -1 where empty.
       now: Positions of the current tokens.
 
     Returns:
@@ -48,9 +48,9 @@ def attend(
     stored, asking = each(position)[:, None, :], now[None, :, None]
     pairs = Pairs(asking, stored, (stored != EMPTY) & attention.mask.sees(asking, stored))
     _, weights = attention.weigh(query, key, pairs)
-    # (heads, rows, places) -> (kv_heads, n, places)
-    shared = plan.store(Site.ATTN_WEIGHTS, weights).reshape(config.kv_heads, -1, key.shape[1])
-    joined = exact("kns,ksh->knh", shared, value, plan.carrier_dtype)
+    # (heads, rows, places) -> (kv_heads, n, places), n the rows of all query heads of one
+    by_kv_head = plan.store(Site.ATTN_WEIGHTS, weights).reshape(config.kv_heads, -1, key.shape[1])
+    joined = exact("kns,ksh->knh", by_kv_head, value, plan.carrier_dtype)
     # (kv_heads, n, value_dim) -> (heads, rows, value_dim) -> (rows, heads * value_dim)
     joined = joined.reshape(config.num_heads, rows, -1).transpose(1, 0, 2).reshape(rows, -1)
     return plan.store(Site.ACTIVATIONS, joined), weights
@@ -69,8 +69,8 @@ def turned(
     Args:
       positions: The decoder's.
       query: Of the current token.
-      key: Of all slots, the current token's included.
-      position: Of all slots, for each group of key-value heads.
+      key: Of all places, the current token's included.
+      position: Of all places, for each group of key-value heads.
       now: Position of the current token.
       position_ids: The rule of position ids, compressed or consecutive.
 
@@ -82,9 +82,9 @@ def turned(
     places = jax.vmap(functools.partial(reindexed, position_ids=position_ids, dtype=wide))(position)
     places = jnp.broadcast_to(places, key.shape[:2])
     # The position id of the current token, which is one of the slots: (groups, places) -> (groups,)
-    here = jnp.max(jnp.where(position == now, places[: len(position)], 0), axis=-1)
+    now_id = jnp.max(jnp.where(position == now, places[: len(position)], 0), axis=-1)
     # (rows, key_dim), as rows of one head; 16-bit angles would lose the positions.
     turn = lambda x, at: positions.turn(x.astype(wide)[:, None], at)[:, 0].astype(x.dtype)
     # (groups,) -> (kv_heads,) -> (heads,)
-    here = jnp.repeat(jnp.broadcast_to(here, len(key)), query.shape[1] // len(key))
-    return turn(query[0], here)[None], jax.vmap(turn)(key, places)  # vmap over kv_heads
+    now_id = jnp.repeat(jnp.broadcast_to(now_id, len(key)), query.shape[1] // len(key))
+    return turn(query[0], now_id)[None], jax.vmap(turn)(key, places)  # vmap over kv_heads

@@ -77,16 +77,17 @@ def prefill(
     elif slots is not None:
         raise BadInput("Expected slots or a state, got both: leave out slots.")
     check_state(model.outer.config, len(model.blocks), state, policy, model.outer.plan.dtype)
-    room = min(cache.slots for cache in state.layers) - int(state.seen)
-    if not policy.bounded and count > room:
-        expected = f"Expected a full state with free slots for {count} tokens, got {room}"
+    free = min(cache.slots for cache in state.layers) - int(state.seen)
+    if not policy.bounded and count > free:
+        expected = f"Expected a full state with free slots for {count} tokens, got {free}"
         raise BadInput(f"{expected}: use more slots, or a policy that evicts.")
     # One shot is one chunk, of a whole number of chunks so that few shapes are compiled.
     size = -(-count // chunk) * chunk if mode == "one_shot" else chunk
-    over: Mode = "exact" if mode == "exact" else "cut"
+    # For a layer one-shot and chunked eviction are one mode: they differ in the chunk's size.
+    step_mode: Mode = "exact" if mode == "exact" else "cut"
     for start in range(0, count, size):
         part = np.asarray(tokens[start : start + size], np.int32)
         filled = np.pad(part, (0, size - len(part)))  # (size,), of which ``length`` count
         length = jnp.asarray(len(part), jnp.int32)
-        state, y, dropped = advance(model, state, filled, policy, length=length, mode=over)
+        state, y, dropped = advance(model, state, filled, policy, length=length, mode=step_mode)
         yield Part(state, y[: len(part)], dropped)

@@ -61,11 +61,11 @@ def read_prompts(
     longest = int(max(lengths))
     # Short prompts take a short chunk, a power of two so that few shapes are compiled.
     size = longest if mode == "one_shot" else min(chunk, 1 << (longest - 1).bit_length())
-    over: Mode = "exact" if mode == "exact" else "cut"
+    step_mode: Mode = "exact" if mode == "exact" else "cut"
     # vmap over rows, each with its own state and length
     step = jax.vmap(
         lambda state, tokens, length: advance(
-            model, state, tokens, policy, length=length, mode=over
+            model, state, tokens, policy, length=length, mode=step_mode
         )
     )
     parts, last = [], None

@@ -205,7 +205,7 @@ def write(
     """
     hole = jnp.argmin(cache.position, axis=-1)  # an empty place has the smallest number
     # (groups, places), true in one place of each group
-    here = jnp.arange(cache.position.shape[-1], dtype=hole.dtype)[None] == hole[:, None]
+    in_hole = jnp.arange(cache.position.shape[-1], dtype=hole.dtype)[None] == hole[:, None]
     if len(hole) == 1:  # one decision for all heads: one slice is faster than a scatter
         put = lambda buffer, new: jax.lax.dynamic_update_index_in_dim(
             buffer, new[:, None], hole[0], 1
@@ -213,7 +213,7 @@ def write(
     else:
         heads = jnp.arange(len(hole), dtype=hole.dtype)
         put = lambda buffer, new: buffer.at[heads, hole].set(new)
-    position = jnp.where(here, now, cache.position)
+    position = jnp.where(in_hole, now, cache.position)
     return KVCache(put(cache.key, key), put(cache.value, value), position, cache.mass)
 
 
@@ -247,8 +247,8 @@ def evict(
         allowed, score = rank(one, policy, cache.slots)
         score = jnp.where(allowed, score, jnp.inf)
         lowest = allowed & (score == jnp.min(score))
-        last = jnp.iinfo(one.position.dtype).max
-        evicted = jnp.min(jnp.where(lowest, one.position, last))
+        largest = jnp.iinfo(one.position.dtype).max
+        evicted = jnp.min(jnp.where(lowest, one.position, largest))
         full = jnp.sum(one.position != EMPTY, dtype=jnp.int32) > cache.slots
         return jnp.where(full, evicted, EMPTY), undecided(one, policy, cache.slots)
 
@@ -256,12 +256,12 @@ def evict(
     every = jnp.broadcast_to(now, len(mass))
     evicted, lost = jax.vmap(choose)(Candidates(cache.position, weight, mass, every))
     # A token of padding is in a slot now, and leaves it again.
-    dropped = jnp.where(valid, evicted, now)[:, None]
-    position = jnp.where(cache.position == dropped, EMPTY, cache.position)
+    leaving = jnp.where(valid, evicted, now)[:, None]
+    position = jnp.where(cache.position == leaving, EMPTY, cache.position)
     mass = jnp.where(valid, jnp.where(lost[:, None], jnp.nan, mass), cache.mass)
     mass = jnp.where(position == EMPTY, 0, mass)
-    gone = jnp.where(valid, evicted, EMPTY)
-    return KVCache(cache.key, cache.value, position, mass), gone
+    evicted = jnp.where(valid, evicted, EMPTY)  # padding counts as no eviction
+    return KVCache(cache.key, cache.value, position, mass), evicted
 
 
 def rank(
@@ -303,8 +303,8 @@ def undecided(places: Candidates, policy: Policy, slots: int) -> Bool[Array, ""]
       A truth value.
     """
     allowed, _ = rank(places, policy, slots)
-    over = jnp.sum(places.position != EMPTY, dtype=jnp.int32) > slots
-    return over & jnp.any(allowed & jnp.isnan(_score(places, policy)))
+    full = jnp.sum(places.position != EMPTY, dtype=jnp.int32) > slots
+    return full & jnp.any(allowed & jnp.isnan(_score(places, policy)))
 
 
 def is_invalid(cache: KVCache) -> Bool[Array, ""]:

@@ -66,16 +66,18 @@ def layer_step(
     layout = Layout(stands, jnp.zeros_like(stands), stands + 1)
     heads = block.heads(resid, layout)
     check_choice("mode", mode, get_args(Mode))
-    over = _one_by_one if mode == "exact" else _all_at_once
-    cache, joined, dropped = over(block, cache, heads, tokens, policy)
+    run = _one_by_one if mode == "exact" else _all_at_once
+    cache, joined, dropped = run(block, cache, heads, tokens, policy)
     return cache, block.rest(resid, joined), dropped
 
 
 Heads = tuple[Array, Array, Array]
-Over = tuple[KVCache, Float[Array, "seq joined"], Dropped]
+LayerResult = tuple[KVCache, Float[Array, "seq joined"], Dropped]
 
 
-def _one_by_one(block: Block, cache: KVCache, heads: Heads, tokens: Tokens, policy: Policy) -> Over:
+def _one_by_one(
+    block: Block, cache: KVCache, heads: Heads, tokens: Tokens, policy: Policy
+) -> LayerResult:
     """Only attention runs along the tokens: projections and MLP saw all of them together."""
     rotary = block.config.positions
 
@@ -90,8 +92,8 @@ def _one_by_one(block: Block, cache: KVCache, heads: Heads, tokens: Tokens, poli
         joined, weights = attend(block.attention, *read)
         joined = jnp.where(is_invalid(cache), jnp.nan, joined)
         # (heads, 1 row, places) -> (groups, places); evicted by what this very query attends to
-        shared = _by_group(weights[:, 0], len(position)).astype(cache.mass.dtype)
-        cache, evicted = evict(cache, shared, now, policy, valid)
+        weight = _by_group(weights[:, 0], len(position)).astype(cache.mass.dtype)
+        cache, evicted = evict(cache, weight, now, policy, valid)
         return cache, (joined[0], evicted)
 
     # scan over tokens: joined (seq, joined), evicted (seq, groups) -> (groups, seq)
@@ -103,13 +105,13 @@ def _by_group(
     weights: Float[Array, "heads *rest places"], groups: int
 ) -> Float[Array, "groups *rest places"]:
     """Mean over the query heads of each group."""
-    # (heads, *rest, places) -> (groups, n, *rest, places) -> (groups, *rest, places)
+    # (heads, *rest, places) -> (groups, heads of one, *rest, places) -> (groups, *rest, places)
     return jnp.mean(weights.reshape(groups, -1, *weights.shape[1:]), axis=1)
 
 
 def _all_at_once(
     block: Block, cache: KVCache, heads: Heads, tokens: Tokens, policy: Policy
-) -> Over:
+) -> LayerResult:
     query, key, value = heads
     groups = len(cache.position)
     # (kv_heads, places, width) and (seq, kv_heads, width) -> (kv_heads, places + seq, width)

@@ -42,10 +42,10 @@ class PairedNoise(NamedTuple):
 
 @border()
 def paired_noise(
-    first: Float[Array, "pairs d"],
-    second: Float[Array, "pairs d"],
-    own_first: Float[Array, "pairs d"],
-    own_second: Float[Array, "pairs d"],
+    first: Float[Array, "pairs model_dim"],
+    second: Float[Array, "pairs model_dim"],
+    own_first: Float[Array, "pairs model_dim"],
+    own_second: Float[Array, "pairs model_dim"],
     storage: FloatFormat,
 ) -> PairedNoise:
     r"""Rounding error of a difference, and the projection that remains of the true difference.
@@ -57,12 +57,12 @@ def paired_noise(
 
     .. math:: \frac{\langle d, D \rangle}{\lVert D \rVert^2}
         > 3 \, \frac{\lVert e \rVert \, c}{\lVert D \rVert}, \qquad
-        c^2 = \max \Bigl( \frac1d, \operatorname{mean}_{k} \cos^2(e_k, D) \Bigr)
+        c^2 = \max \Bigl( \frac1m, \operatorname{mean}_{k} \cos^2(e_k, D) \Bigr)
 
-    over the errors e_k of the other pairs. With a single pair there are none, and c is the floor 1
-    / sqrt(d): an assumption of isotropic noise and no measurement; noise that correlates with D is
-    then counted as a difference. Detectable does not mean that the model's logits depend on it: it
-    means that the arithmetic has not erased it.
+    over the errors e_k of the other pairs, with m the width. With a single pair there are none, and
+    c is the floor 1 / sqrt(m): an assumption of isotropic noise and no measurement; noise that
+    correlates with D is then counted as a difference. Detectable does not mean that the model's
+    logits depend on it: it means that the arithmetic has not erased it.
 
     Args:
       first: Representations of the shorter prompts in reference precision.
@@ -102,6 +102,6 @@ def paired_noise(
         )
 
 
-def _unit(rows: Float[Array, "pairs d"]) -> Float[Array, "pairs d"]:
+def _unit(rows: Float[Array, "pairs model_dim"]) -> Float[Array, "pairs model_dim"]:
     """Rows of norm one; NaN where a row is zero."""
     return rows / euclidean_norm(rows)[:, None]

@@ -26,15 +26,17 @@ def family_name(family: str) -> str:
 
 def lost_first(summary: CollapseSummary, most: int = 2) -> list[str]:
     """Families that differ, those first whose difference is lost earliest; ``most`` of them."""
-    finest = {each.panel.family: each for each in summary.select(format=summary.finest_format)}
+    finest_panels = {
+        each.panel.family: each for each in summary.select(format=summary.finest_format)
+    }
     # Reversed, so that of several encodings the first decides.
     lost = {
         each.panel.family: each.undetectable_from
         for each in reversed(summary.select(format=summary.worst_format or ""))
         if each.undetectable_from is not None
     }
-    order = sorted(finest, key=lambda family: (family not in lost, lost.get(family, 0)))
-    return [family for family in order if finest[family].resolved][:most]
+    order = sorted(finest_panels, key=lambda family: (family not in lost, lost.get(family, 0)))
+    return [family for family in order if finest_panels[family].resolved][:most]
 
 
 class Look:
@@ -88,7 +90,7 @@ def distance_chart(look: Look, *, narrow: bool = False) -> Chart:
     left, right, top = (52, 14, 26) if narrow else (66, 168, 14)
     height = chart.height - (76 if narrow else 62)
     axes = chart.panel(left, top, chart.width - left - right, height)
-    _distances(chart, axes, look, positions, marks=True)
+    _distances(chart, axes, look, positions, mark_all=True)
     errors = _errors(chart, axes, look, positions)
     _length_ticks(axes, look.curves.lengths, few=narrow)
     axes.set_xlabel("prompt length n (log scale)")
@@ -230,9 +232,12 @@ def _distances(
     positions: str,
     *,
     scale: LogScale | None = None,
-    marks: bool = False,
+    mark_all: bool = False,
 ) -> None:
-    """The signal of each family; open circles where the format hides it."""
+    """The signal of each family; open circles where the format hides it.
+
+    ``mark_all`` marks also points that are equal or not finite, and makes all marks larger.
+    """
     scale = scale or _scale(look, [positions])
     scale.apply(axes)
     for panel in look.shown(positions):
@@ -245,7 +250,7 @@ def _distances(
             open_at=look.hidden(positions, family),
         )  # fmt: skip
         for point in panel.signal:
-            if marks or point.drawable:
+            if mark_all or point.drawable:
                 title = f"{family_name(family)}, n = {point.length}"
                 lines = [title, f"distance {_distance(point)}"]
                 for format in look.curves.formats:
@@ -253,7 +258,7 @@ def _distances(
                     if error and point.drawable and point.distance:
                         times = number(point.distance / error)
                         lines.append(f"{times} times the error of {format}")
-                place, radius = (point.length, scale.place(point)), 8 if marks else 6
+                place, radius = (point.length, scale.place(point)), 8 if mark_all else 6
                 chart.mark(axes, place, "\n".join(lines), series=family, radius=radius)
 
 

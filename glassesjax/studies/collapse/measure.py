@@ -51,13 +51,13 @@ def lay_out(settings: CollapseSettings, model: ModelHeader | LanguageModel) -> d
         _refuse_length(limit, settings.lengths[-1], settings.families[0], settings.lengths[-1])
     for name in settings.families:
         family = run_family(name)
-        symbols = [family.pair(length, settings.seed) for length in settings.lengths]
+        prompt_pairs = [family.pair(length, settings.seed) for length in settings.lengths]
         encode = model.tokenizer.encode_symbols
-        shorter, longer = (tuple(map(encode, side)) for side in zip(*symbols, strict=True))
+        shorter, longer = (tuple(map(encode, side)) for side in zip(*prompt_pairs, strict=True))
         longest = max(map(len, longer))
         if limit is not None and longest > limit:
             _refuse_length(limit, settings.lengths[-1], name, longest)
-        repeats = tuple(repeats_last_token(*pair) for pair in symbols)
+        repeats = tuple(repeats_last_token(*pair) for pair in prompt_pairs)
         pairs[name] = Pairs(shorter, longer, repeats)
     return pairs
 
@@ -94,10 +94,13 @@ def measure(
     """
 
     def complete(cell: Cell) -> bool:
-        number = known_format(cell.format)
+        number_format = known_format(cell.format)
         curves = [("signal", "reference"), ("rounded", "reference")]
-        if _own_plan(number) is not None:
-            curves += [("signal", own_mode(number)), ("noise_floor", own_mode(number))]
+        if _own_plan(number_format) is not None:
+            curves += [
+                ("signal", own_mode(number_format)),
+                ("noise_floor", own_mode(number_format)),
+            ]
         # A cell that lacks a row is measured whole.
         return all(
             done({**cell._asdict(), "curve": curve, "mode": mode, "norm": norm, "length": length})
@@ -114,8 +117,8 @@ def measure(
     # All families at once: their sizes fix one program for all.
     passes = _Passes(model, lay_out(settings, model))
     for cell in wanted:
-        # Wide means float64, for which JAX needs 64-bit types: on for our own arithmetic, and the
-        # caller's setting is back before the caller is.
+        # Reference precision is float64, for which JAX needs 64-bit types: on for our own
+        # arithmetic, and the caller's setting is back before the caller is.
         with jax.enable_x64(True):
             pairs = passes.pairs[cell.family]
             finite = passes.finite(cell.family)
@@ -130,7 +133,7 @@ class _Passes:
     def __init__(self, model: LanguageModel, pairs: Mapping[str, Pairs]) -> None:
         self.pairs = pairs
         trees = [pack([*pair.shorter, *pair.longer]) for pair in pairs.values()]
-        sizes = [pass_size(family) for family in trees]
+        sizes = [pass_size(of_family) for of_family in trees]
         # All passes have one size: one compiled function a plan, whatever the family.
         self._size = tuple(max(side) for side in zip(*sizes, strict=True))
         self._model, self._rounded = model.decoder, (F32, model.decoder)
@@ -162,16 +165,20 @@ class _Passes:
         """The decoder under a plan.
 
         Plans of one format share its weights, which are freed before those of the next are made.
-        Wide arithmetic widens them as it reads them.
+        Reference precision widens them as it reads them.
         """
-        number = cast("FloatFormat", plan.weights or F32)
-        if self._rounded[0] != number:
+        number_format = cast("FloatFormat", plan.weights or F32)
+        if self._rounded[0] != number_format:
             self._rounded = (F32, self._model)
-            if number != F32:
-                carrier = number.min_carrier
-                stored = RoundingPlan(weights=number, mode=own_mode(number), carrier=carrier)
-                self._rounded = (number, self._model.at(stored))
+            if number_format != F32:
+                carrier = number_format.min_carrier
+                on_weights = RoundingPlan(
+                    weights=number_format, mode=own_mode(number_format), carrier=carrier
+                )
+                self._rounded = (number_format, self._model.at(on_weights))
         rounded = self._rounded[1]
+        # A plan that simulates the storage of weights alone has nothing left to do on weights that
+        # are stored so already: in float32 they share the program of the unrounded pass.
         simulated = plan.mode == "simulated" and plan.formats.keys() == {Site.WEIGHTS}
         return rounded.at(UNROUNDED if simulated and rounded.dtype == F32.dtype else plan)
 
@@ -179,44 +186,44 @@ class _Passes:
 SINGLE = RoundingPlan.everywhere(F32, mode="native")
 
 
-def _own_plan(number: FloatFormat) -> RoundingPlan | None:
-    """The format's own arithmetic; none for float64, which is the wide arithmetic itself."""
-    if number.contains(F64):
+def _own_plan(number_format: FloatFormat) -> RoundingPlan | None:
+    """The format's own arithmetic; none for float64, which is reference precision itself."""
+    if number_format.contains(F64):
         return None
-    return RoundingPlan.everywhere(number, mode=own_mode(number))
+    return RoundingPlan.everywhere(number_format, mode=own_mode(number_format))
 
 
-def own_mode(number: FloatFormat) -> Literal["native", "simulated"]:
+def own_mode(number_format: FloatFormat) -> Literal["native", "simulated"]:
     """How a format's own arithmetic is done here."""
-    return "native" if number in NATIVE else "simulated"
+    return "native" if number_format in NATIVE else "simulated"
 
 
 def _curves(cell: Cell, passes: _Passes) -> list[Curve]:
-    number = known_format(cell.format)
-    own_plan, stored = _own_plan(number), UNROUNDED
-    if not number.contains(F32):  # as which our weights are stored already
-        stored = RoundingPlan(weights=number, mode=own_mode(number), carrier=F64)
+    number_format = known_format(cell.format)
+    own_plan, stored = _own_plan(number_format), UNROUNDED
+    if not number_format.contains(F32):  # as which our weights are stored already
+        stored = RoundingPlan(weights=number_format, mode=own_mode(number_format), carrier=F64)
     # Each is the shorter and the longer prompts' (lengths, model_dim).
-    master, wide = passes(UNROUNDED, cell.family), passes(stored, cell.family)
+    unrounded, reference = passes(UNROUNDED, cell.family), passes(stored, cell.family)
     single, _ = passes(SINGLE, cell.family)  # the shorter prompts suffice for the noise
-    finest = wide_resolution(master[0], single, wide[0], number)
-    storage = RoundingPlan(output=number, mode="simulated", carrier=F64)
+    resolution = wide_resolution(unrounded[0], single, reference[0], number_format)
+    storage = RoundingPlan(output=number_format, mode="simulated", carrier=F64)
     # Storage alone: unrounded weights and arithmetic, and one rounding of the result.
-    first, second = (number.round(y) for y in master)
+    first, second = (number_format.round(y) for y in unrounded)
     curves = [
-        Curve("signal", "reference", stored, *wide, finest, passes.unembedding(stored)),
-        Curve("rounded", "reference", storage, first, second, finest, None),
+        Curve("signal", "reference", stored, *reference, resolution, passes.unembedding(stored)),
+        Curve("rounded", "reference", storage, first, second, resolution, None),
     ]
     if own_plan is None:
         return curves
-    native, mode = passes(own_plan, cell.family), own_mode(number)
-    noise = paired_noise(*wide, *native, number)
+    native, mode = passes(own_plan, cell.family), own_mode(number_format)
+    noise = paired_noise(*reference, *native, number_format)
     # Of two that float64 cannot tell apart there is no difference to detect.
-    differs = distance(*wide, number).l2 > finest["l2"]
+    differs = distance(*reference, number_format).l2 > resolution["l2"]
     errors = {norm: getattr(noise, norm) for norm in NORMS}
     unembedding = passes.unembedding(own_plan)
     return [
         *curves,
         Curve("signal", mode, own_plan, *native, errors, unembedding, noise, differs),
-        Curve("noise_floor", mode, own_plan, wide[0], native[0], finest, None),
+        Curve("noise_floor", mode, own_plan, reference[0], native[0], resolution, None),
     ]

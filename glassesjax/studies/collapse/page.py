@@ -35,9 +35,9 @@ def collapse_page(
     own = [each.format for each in summary.formats if each.differing]
     model = model_name(known.model)
     names, first, last = curves.positions, curves.lengths[0], curves.lengths[-1]
-    title = f"{len(names)} positional encodings"
+    encoding = f"{len(names)} positional encodings"
     if len(names) == 1:
-        title = words.POSITIONS.get(names[0], (names[0], ""))[0]
+        encoding = words.POSITIONS.get(names[0], (names[0], ""))[0]
     count = f"{len(curves.lengths)} lengths"
     span = f"n = {first} to {last}, {count}" if first < last else f"n = {last}"
     sizes = f"prompt families: {len(curves.families)}", span, " ".join(curves.formats)
@@ -47,7 +47,7 @@ def collapse_page(
         run=run,
         summary=summary,
         model=model,
-        facts=[known.weights or model, title, *sizes],
+        facts=[known.weights or model, encoding, *sizes],
         figure=figures["distance"],
         lengths=curves.lengths,
         formats=own,

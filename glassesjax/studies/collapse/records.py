@@ -99,7 +99,7 @@ class CollapseRow:
     """The distance at or below which rounding may have made it, as measured, in the same norm. With
     the signal of the format's own arithmetic its error in the difference of the two prompts at that
     length; else float64's, 8 times the largest float32 noise of the family times 2^-29. In ulp
-    float64's is that of linf, in units of the finest spacing of any coordinate and length."""
+    float64's is that of linf, over the finest spacing of the coordinates that it moves."""
     equal_coordinates: int
     """Coordinates in which the two are equal."""
     unit_roundoff: float

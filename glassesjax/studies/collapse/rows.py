@@ -58,7 +58,7 @@ class Curve(NamedTuple):
     second: Float[Array, "lengths model_dim"]
     resolution: Mapping[str, Float[Array, " lengths"]]
     """By norm and length, the distance at or below which rounding may have made it. With ``noise``
-    it is the error in the difference of the two; a smaller one may still be detectable."""
+    it is the error in the difference of the two, and a smaller one may still be detectable."""
     unembedding: Float[Array, "vocab model_dim"] | None
     """Of the weights that made the two, where they are prompts to be answered."""
     noise: PairedNoise | None = None
@@ -86,9 +86,9 @@ def curve_rows(
       model: Whose tokenizer gives the text of a token.
       finite: For each length, whether the unrounded pass and the unembedding are finite.
     """
-    number = float_format(cell.format)
+    number_format = float_format(cell.format)
     # What all rows of one length share.
-    heads = [
+    shared_fields = [
         {
             **cell._asdict(),
             "length": length,
@@ -101,35 +101,39 @@ def curve_rows(
         for length, shorter, longer, repeats, fine in zip(lengths, *pairs, finite, strict=True)
     ]
     for curve in curves:
-        yield from _rows(curve, number, model, heads)
+        yield from _rows(curve, number_format, model, shared_fields)
 
 
 def _rows(
-    curve: Curve, number: FloatFormat, model: LanguageModel, heads: list[dict[str, Any]]
+    curve: Curve,
+    number_format: FloatFormat,
+    model: LanguageModel,
+    shared_fields: list[dict[str, Any]],
 ) -> Iterator[CollapseRow]:
     """One row for each norm and length of a curve."""
-    apart = jax.device_get(_distance(curve.first, curve.second, number))
-    finest = jax.device_get(dict(curve.resolution))
-    beside = _beside(curve, model, len(heads))
-    steps: list[int | None] = [None] * len(heads)
+    apart = jax.device_get(_distance(curve.first, curve.second, number_format))
+    resolution = jax.device_get(dict(curve.resolution))
+    beside = _beside(curve, model, len(shared_fields))
+    steps: list[int | None] = [None] * len(shared_fields)
     if curve.curve == "rounded":  # numbers of the format, so that whole steps lie between them
         # (lengths, model_dim) -> (lengths,)
-        largest = jax.device_get(ulp_distance(curve.first, curve.second, number)).max(axis=-1)
+        coordinates = jax.device_get(ulp_distance(curve.first, curve.second, number_format))
+        largest = coordinates.max(axis=-1)
         overflow = np.iinfo(largest.dtype).max  # what a NaN's distance is
         steps = [None if most == overflow else int(most) for most in largest]
     for norm in NORMS:
-        for index, head in enumerate(heads):
+        for index, shared in enumerate(shared_fields):
             # These are statements in the L2 norm, so they are in that distance's row.
             answer, certificate, detection = beside[index] if norm == "l2" else (None, None, None)
             yield CollapseRow(
-                **head,
+                **shared,
                 mode=curve.mode,
                 curve=curve.curve,
                 norm=norm,
                 distance=float(getattr(apart, norm)[index]),
-                resolution=float(finest[norm][index]),
+                resolution=float(resolution[norm][index]),
                 equal_coordinates=int(apart.equal_coordinates[index]),
-                unit_roundoff=number.unit_roundoff,
+                unit_roundoff=number_format.unit_roundoff,
                 dtype=curve.plan.dtype.name,
                 rounding="none" if curve.plan == UNROUNDED else curve.plan.name,
                 answer=answer,
@@ -173,10 +177,10 @@ def _beside(
 
 
 def wide_resolution(
-    wide: Float[Array, "lengths model_dim"],
+    unrounded: Float[Array, "lengths model_dim"],
     single: Float[Array, "lengths model_dim"],
-    read: Float[Array, "lengths model_dim"],
-    number: FloatFormat,
+    reference: Float[Array, "lengths model_dim"],
+    number_format: FloatFormat,
 ) -> dict[str, Array]:
     """Measured resolution of float64: distances below it are rounding noise.
 
@@ -185,28 +189,29 @@ def wide_resolution(
     eight, since rounding errors of two runs differ.
 
     Args:
-      wide: Representations in float64 (reference precision).
+      unrounded: Representations of the unrounded weights in reference precision (float64).
       single: The same in float32's arithmetic.
-      read: The representations whose distances are to be read.
-      number: The format whose spacing is the unit of ``ulp``.
+      reference: Those whose distances this is for: reference precision on the stored weights.
+      number_format: The format whose spacing is the unit of ``ulp``.
 
     Returns:
       One number a norm, the same for all lengths.
     """
     share = 8 * F64.unit_roundoff / F32.unit_roundoff
-    noise = by_norm(_distance(wide, single, number))
-    finest = {norm: jnp.full(d.shape, share * jnp.max(d)) for norm, d in noise.items()}
+    noise = by_norm(_distance(unrounded, single, number_format))
+    resolution = {norm: jnp.full(d.shape, share * jnp.max(d)) for norm, d in noise.items()}
     # In ulp it is the error of a coordinate in units of the spacing, where that is finest.
     # A coordinate that no arithmetic moves, as one that is zero by construction, has no error.
-    still = jnp.all(same_numbers(wide, single), axis=0)  # (lengths, model_dim) -> (model_dim,)
+    still = jnp.all(same_numbers(unrounded, single), axis=0)  # (lengths, model_dim) -> (model_dim,)
     error = jnp.where(still, 0, share * jnp.max(noise["linf"]))
     # The spacing is finest where a coordinate happens to be near zero, in whichever run that is.
-    exponent = jnp.min(number.ulp_exponent(read), axis=0)  # (lengths, model_dim) -> (model_dim,)
+    # (lengths, model_dim) -> (model_dim,)
+    exponent = jnp.min(number_format.ulp_exponent(reference), axis=0)
     # Values so small are noise, and yet ``ulps_apart`` bounds the distance of any two of them.
-    most = jnp.asarray(2.0 ** (number.mantissa_bits + 2), error.dtype)
+    most = jnp.asarray(2.0 ** (number_format.mantissa_bits + 2), error.dtype)
     largest = jnp.max(jnp.minimum(times_power(error, -exponent), most))
-    ulp = jnp.where(jnp.all(jnp.isfinite(read)), largest, jnp.nan)
-    return finest | {"ulp": jnp.full_like(finest["ulp"], ulp)}
+    ulp = jnp.where(jnp.all(jnp.isfinite(reference)), largest, jnp.nan)
+    return resolution | {"ulp": jnp.full_like(resolution["ulp"], ulp)}
 
 
 def by_norm(distances: Distance) -> dict[str, Array]:

@@ -175,7 +175,7 @@ def test_float64_is_the_wide_arithmetic_and_has_no_noise_beside_it(wide_formats)
 def test_the_resolution_in_ulps_is_finite_where_a_coordinate_is_zero():
     wide = jnp.array([[0.0, 1.0, 2.0], [0.0, 0.0, 4.0]])
     single = wide + jnp.array([[0.0, 0.0, 2.0**-24]])
-    resolution = jax.jit(wide_resolution, static_argnames="number")
+    resolution = jax.jit(wide_resolution, static_argnames="number_format")
     found = resolution(wide, single, wide, F64)
     # Eight times 2^-29 of float32's error, in units of the spacing at 2: no other one errs.
     assert found["ulp"].tolist() == [2.0**-26 * 2.0**-24 / 2.0**-51] * 2
