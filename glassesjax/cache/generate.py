@@ -80,7 +80,7 @@ class Generator:
                 expected = f"Expected Generator.{name} to be a {kind.__name__}"
                 raise BadInput(f"{expected}, got {type(value).__name__}: give one.")
 
-    @border(chunk=COUNT)
+    @border(chunk=COUNT, room=NON_NEGATIVE)
     def start(
         self,
         prompts: Sequence[Sequence[int]],
@@ -90,6 +90,7 @@ class Generator:
         rows: Sequence[int] | None = None,
         mode: PrefillMode = "exact",
         chunk: int = TILING.prefill_chunk,
+        room: int = 0,
     ) -> Chosen:
         """Prefills the prompts and chooses the first token of each row.
 
@@ -100,6 +101,7 @@ class Generator:
           rows: Row numbers, for the keys; from 0 if absent.
           mode: Mode of ``prefill``.
           chunk: Tokens of the prompts per chunk.
+          room: Further tokens for which a full state must have slots; refused before the prefill.
 
         Returns:
           The first tokens, and the batch for ``step``.
@@ -116,7 +118,7 @@ class Generator:
             raise BadInput(f"{expected}, got {len(rows)}: pass one for each.")
         outer = self.model.outer
         one = empty_state(outer.config, self.policy, slots, outer.plan.dtype)
-        _check_room(one, self.policy, max(map(len, prompts)))
+        _check_room(one, self.policy, max(map(len, prompts)) + room)
         # of one sequence -> of rows
         state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(prompts), *leaf.shape)), one)
         state, y, dropped = read_prompts(
@@ -234,17 +236,16 @@ def generate(
     Raises:
       BadInput: No new tokens, a full state without room, or errors of ``Generator.start``.
     """
-    check_prompts(prompts)
     if max_tokens < 1 or chunk < 1:
         expected = "Expected max_tokens and chunk of at least 1"
         raise BadInput(f"{expected}, got {max_tokens} and {chunk}: increase them.")
-    one = empty_state(model.outer.config, policy, slots, model.outer.plan.dtype)
-    # The last token is returned and never read.
-    _check_room(one, policy, max(map(len, prompts)) + max_tokens - 1)
+    more = max_tokens - 1  # the last token is returned and never read
     generator = Generator(model=model, policy=policy, sampling=sampling, stop=stop, ended=ended)
-    first = generator.start(prompts, slots=slots, seed=seed, rows=rows, mode=mode, chunk=chunk)
+    first = generator.start(
+        prompts, slots=slots, seed=seed, rows=rows, mode=mode, chunk=chunk, room=more
+    )
     yield first
-    yield from generator.steps(first.batch, max_tokens - 1)
+    yield from generator.steps(first.batch, more)
 
 
 # One compilation per decoder structure, policy and sampling; everything else is an argument.

@@ -32,7 +32,8 @@ class Optimizer:
         Returns:
           The transformations; their states are saved in checkpoints.
         """
-        raise NotImplementedError
+        expected = "Expected an optimizer with a method stages"
+        raise BadInput(f"{expected}, got {type(self).__name__}: give it one.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
