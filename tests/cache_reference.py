@@ -15,12 +15,15 @@ from reference import (
     affine,
     alibi_slope,
     embed,
+    in_layer,
     normalize,
+    norms_around,
     place,
     psi,
     softcap,
     softmax,
     temper,
+    unplaced,
 )
 
 from glassesjax.model.config import DecoderConfig, Window
@@ -158,10 +161,9 @@ def cut(held, rule: Rule, slots):
 
 def remember(config: DecoderConfig, params: Params, decisions, normed, position, grid):
     """Appends the current token to each decision's list, its keys and values as they are stored."""
-    split = lambda name, width: affine(
-        params, f"attention.{name}", normed, config.qkv_bias
-    ).reshape(config.kv_heads, width)
-    keys, values = split("key", config.key_dim), split("value", config.value_dim)
+    keys = unplaced(config, params, normed)[1]
+    values = affine(params, "attention.value", normed, config.qkv_bias)
+    values = values.reshape(config.kv_heads, config.value_dim)
     placed = np.array([place(config, key, position) for key in keys])
     if grid is not None:
         keys, placed, values = map(grid.round, (keys, placed, values))
@@ -173,13 +175,13 @@ def remember(config: DecoderConfig, params: Params, decisions, normed, position,
 
 def layer(config: DecoderConfig, params: Params, decisions, rule, resid, position, scale, grid):
     """The residual stream of one token after the layer; the token stays in the lists."""
-    normed = normalize(config, params, "norm1", resid)
+    before, after = norms_around(config, params)
+    normed = before("norm1", resid)
     remember(config, params, decisions, normed, position, grid)
-    queries = affine(params, "attention.query", normed, config.qkv_bias)
-    queries = queries.reshape(config.num_heads, config.key_dim)
+    queries = unplaced(config, params, normed)[0]
     joined = attend(config, params, rule, decisions, queries, scale)
-    mid = resid + affine(params, "attention.output", joined, config.bias)
-    return mid + psi(config, params, normalize(config, params, "norm2", mid))
+    mid = resid + after("norm1_after", affine(params, "attention.output", joined, config.bias))
+    return mid + after("norm2_after", psi(config, params, before("norm2", mid)))
 
 
 def bounded_forward(
@@ -201,8 +203,10 @@ def bounded_forward(
     scale, logits, steps, margins = Scale(), [], [], []
     for step, token in enumerate(tokens):
         resid = embed(config, params, token, first + step)
-        for weights, state in zip(own, states, strict=True):
-            resid = layer(config, weights, state, rule, resid, first + step, scale, grid)
+        for depth, (weights, state) in enumerate(zip(own, states, strict=True)):
+            resid = layer(
+                in_layer(config, depth), weights, state, rule, resid, first + step, scale, grid
+            )
         y = normalize(config, params, "final_norm", resid)
         logits.append(softcap(unembed @ y, config.output_softcap))
         scale.output = max(scale.output, np.max(abs(unembed) @ abs(y)))

@@ -49,6 +49,7 @@ class ReferencePass(NamedTuple):
     attn_weights: np.ndarray
     logits: np.ndarray
     logit_terms: np.ndarray
+    attn_out: np.ndarray | None
 
 
 def sinusoid(position, dim, base):
@@ -63,10 +64,15 @@ def rotate(vector, position, rotary: Rotary, rotated_dim):
     paired = rotated_dim if rotary.partial == "head" else len(vector)
     turned = vector.copy()
     for i in range(rotated_dim // 2):  # the pairs beyond have frequency zero: they stay
-        angle = position / rotary.scale * rotary.base ** (-2 * i / paired)
+        divisor = rotary.divisors[i] if rotary.divisors else 1.0
+        angle = position / rotary.scale * rotary.base ** (-2 * i / paired) / divisor
         a, b = (i, i + paired // 2) if rotary.style == "half" else (2 * i, 2 * i + 1)
         turned[a] = vector[a] * math.cos(angle) - vector[b] * math.sin(angle)
         turned[b] = vector[a] * math.sin(angle) + vector[b] * math.cos(angle)
+        turned[a], turned[b] = (
+            turned[a] * rotary.attention_factor,
+            turned[b] * rotary.attention_factor,
+        )
     return turned
 
 
@@ -156,12 +162,25 @@ def values_of_heads(config: DecoderConfig, params: Params, normed):
     return share(config, values.reshape(config.kv_heads, config.value_dim))
 
 
-def queries_and_keys(config: DecoderConfig, params: Params, normed, position):
-    """Queries and keys of one token, one row a query head."""
+def unplaced(config: DecoderConfig, params: Params, normed):
+    """Queries and keys of one token before their positions, one row for each of their heads."""
     queries = affine(params, "attention.query", normed, config.qkv_bias)
     keys = affine(params, "attention.key", normed, config.qkv_bias)
+    if config.qk_norm == "whole":
+        queries = normalize(config, params, "attention.query_norm", queries)
+        keys = normalize(config, params, "attention.key_norm", keys)
     queries = queries.reshape(config.num_heads, config.key_dim)
-    keys = share(config, keys.reshape(config.kv_heads, config.key_dim))
+    keys = keys.reshape(config.kv_heads, config.key_dim)
+    if config.qk_norm == "head":
+        queries = [normalize(config, params, "attention.query_norm", row) for row in queries]
+        keys = [normalize(config, params, "attention.key_norm", row) for row in keys]
+    return np.array(queries), np.array(keys)
+
+
+def queries_and_keys(config: DecoderConfig, params: Params, normed, position):
+    """Queries and keys of one token, one row a query head."""
+    queries, keys = unplaced(config, params, normed)
+    keys = share(config, keys)
     return tuple([place(config, row, position) for row in rows] for rows in (queries, keys))
 
 
@@ -256,8 +275,9 @@ def psi(config: DecoderConfig, params: Params, normed):
     if kind == "linear":
         return affine(params, "mlp.down", normed, config.bias)
     hidden = affine(params, "mlp.up", normed, config.bias)
-    if kind in ("gelu", "gelu_exact"):
-        hidden = gelu_tanh(hidden) if kind == "gelu" else gelu_exact(hidden)
+    if kind in ("gelu", "gelu_exact", "relu"):
+        relu = lambda x: np.array([max(each, 0.0) for each in x])
+        hidden = {"gelu": gelu_tanh, "gelu_exact": gelu_exact, "relu": relu}[kind](hidden)
     else:
         gate = affine(params, "mlp.gate", normed, config.bias)
         hidden = hidden * (silu(gate) if kind == "swiglu" else gelu_tanh(gate))
@@ -270,14 +290,25 @@ def in_layer(config: DecoderConfig, depth):
     return dataclasses.replace(config, positions=of(config.positions), mask=of(config.mask))
 
 
+def norms_around(config: DecoderConfig, params: Params):
+    """The norm of a branch's input and that of its output, by name; the identity where absent."""
+    apply = lambda name, v: normalize(config, params, name, v)
+    skip = lambda name, v: v
+    place = config.norm_place
+    return (skip if place == "after" else apply, skip if place == "before" else apply)
+
+
 def layer_forward(config: DecoderConfig, params: Params, resid, positions, visible):
-    normed = [normalize(config, params, "norm1", v) for v in resid]
+    before, after = norms_around(config, params)
+    normed = [before("norm1", v) for v in resid]
     attention, seen = attend(config, params, normed, positions, visible)
+    raw = attention
+    attention = np.array([after("norm1_after", a) for a in attention])
     mixing = config.residual_weight
     mid = resid + attention if mixing is None else (1 - mixing) * resid + mixing * attention
     read = mid if config.block == "sequential" else resid
-    added = [psi(config, params, normalize(config, params, "norm2", v)) for v in read]
-    return mid + np.array(added), (resid, mid, *seen)
+    added = [after("norm2_after", psi(config, params, before("norm2", v))) for v in read]
+    return mid + np.array(added), (resid, mid, *seen, raw)
 
 
 def decoder_forward(config: DecoderConfig, arrays, tokens, positions=None, visible=None):
@@ -293,5 +324,6 @@ def decoder_forward(config: DecoderConfig, arrays, tokens, positions=None, visib
     y = np.array([normalize(config, params, "final_norm", row) for row in v])
     unembed = params["embed.table"] if config.tied else params["unembed"]
     logits, terms = softcap(y @ unembed.T, config.output_softcap), abs(y) @ abs(unembed.T)
-    resid, mid, attn_logits, attn_terms, weights = map(np.array, zip(*layers, strict=True))
-    return ReferencePass(y, resid, mid, attn_logits, attn_terms, weights, logits, terms)
+    resid, mid, attn_logits, attn_terms, weights, raw = map(np.array, zip(*layers, strict=True))
+    raw = None if config.norm_place == "before" else raw
+    return ReferencePass(y, resid, mid, attn_logits, attn_terms, weights, logits, terms, raw)

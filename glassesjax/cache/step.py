@@ -1,5 +1,6 @@
 """One layer over some tokens and its cache: per-token eviction, or one eviction after all."""
 
+import dataclasses
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -60,7 +61,7 @@ def layer_step(
       The cache, the residual stream after the layer, and the evicted tokens. What is read from a
       lost cache (``slots.is_invalid``) is NaN.
     """
-    # Keys that are turned anew at each step are stored as position zero rotates them: not at all.
+    # Keys that are turned anew at each step are stored as position zero turns them: by no angle.
     stands = tokens.now if policy.position_ids == "original" else jnp.zeros_like(tokens.now)
     # One line: branch 0, each row after those before it.
     layout = Layout(stands, jnp.zeros_like(stands), stands + 1)
@@ -86,7 +87,9 @@ def _one_by_one(
         cache = write(cache, key, value, now)
         query, keys = query[None], cache.key  # (heads, key_dim) -> (1 row, heads, key_dim)
         if policy.position_ids != "original" and isinstance(rotary, Rotary):
-            query, keys = turned(rotary, query, keys, cache.position, now, policy.position_ids)
+            # Position zero has put the attention factor in already.
+            plain = dataclasses.replace(rotary, attention_factor=1.0)
+            query, keys = turned(plain, query, keys, cache.position, now, policy.position_ids)
         position = cache.position
         read = (query, keys, cache.value, position, now[None])
         joined, weights = attend(block.attention, *read)

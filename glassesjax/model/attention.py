@@ -10,8 +10,23 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax import draws
-from glassesjax.model.config import DecoderConfig, Mask, Positions, ScalableSoftmax, Temperature
-from glassesjax.model.layers import Rounding, exact, normal, present, project, softcap
+from glassesjax.model.config import (
+    DecoderConfig,
+    Mask,
+    NoNorm,
+    Positions,
+    ScalableSoftmax,
+    Temperature,
+)
+from glassesjax.model.layers import (
+    Normalize,
+    Rounding,
+    exact,
+    normal,
+    present,
+    project,
+    softcap,
+)
 from glassesjax.model.positions import Layout, held, visible
 from glassesjax.model.temperature import tempered
 from glassesjax.model.tiling import TILING
@@ -47,6 +62,11 @@ class Attention(Rounding):
         self.key_bias = zeros(key_dim, config.qkv_bias)
         self.value_bias = zeros(value_dim, config.qkv_bias and projected)
         self.output_bias = zeros(dim, config.bias and projected)
+        wide = config.qk_norm == "whole"
+        norm = NoNorm() if config.qk_norm == "none" else config.norm
+        make = functools.partial(Normalize, norm, dtype=dtype)
+        self.query_norm = make(width=query_dim if wide else config.key_dim)
+        self.key_norm = make(width=key_dim if wide else config.key_dim)
         sharp = config.temperature if isinstance(config.temperature, ScalableSoftmax) else None
         start = lambda: nnx.Param(jnp.full(config.num_heads, sharp.start if sharp else 0, dtype))
         self.sharpness = present(sharp is not None, start)
@@ -104,9 +124,8 @@ class Attention(Rounding):
         carrier, asking = plan.carrier_dtype, last_rows(layout, last)
         # (seq, heads * width) -> (seq, heads, width)
         split = lambda y, heads: y.reshape(len(y), heads, -1)
-        query = project(x[-len(asking.position) :], self.query, self.query_bias, carrier)
-        query = split(query, config.num_heads)
-        key = split(project(x, self.key, self.key_bias, carrier), config.kv_heads)
+        query, key = self.projected(x, len(asking.position))
+        query, key = self.normed(query, key)
         query = positions.turn(query, asking.position)
         key = positions.turn(key, layout.position)
         store = functools.partial(plan.store, Site.ACTIVATIONS)
@@ -116,6 +135,38 @@ class Attention(Rounding):
             return query, key, split(plan.store_state(x), config.kv_heads)
         value = split(project(x, self.value, self.value_bias, carrier), config.kv_heads)
         return query, key, plan.store_state(store(value))
+
+    def projected(
+        self, x: Float[Array, "seq model_dim"], last: int
+    ) -> tuple[Float[Array, "query heads key_dim"], Float[Array, "seq kv_heads key_dim"]]:
+        """Queries of the last rows and all keys, without norm and positions.
+
+        In the carrier; what a norm reads is stored.
+        """
+        config, plan = self.config, self.plan_of(x)
+        carrier, normed = plan.carrier_dtype, config.qk_norm != "none"
+        query = project(x[len(x) - last :], self.query, self.query_bias, carrier)
+        key = project(x, self.key, self.key_bias, carrier)
+        # (seq, heads * width) -> (seq, heads, width)
+        split = lambda y, heads: y.reshape(len(y), heads, -1)
+        store = lambda y: plan.store(Site.ACTIVATIONS, y) if normed else y
+        return split(store(query), config.num_heads), split(store(key), config.kv_heads)
+
+    def normed(
+        self,
+        query: Float[Array, "query heads key_dim"],
+        key: Float[Array, "seq kv_heads key_dim"],
+    ) -> tuple[Float[Array, "query heads key_dim"], Float[Array, "seq kv_heads key_dim"]]:
+        """The same with their norm, if they have one: of each head, or over all heads of a row."""
+
+        def apply(norm: Normalize, x: Array) -> Array:
+            if self.config.qk_norm == "none":
+                return x
+            # (seq, heads, width) -> (seq, heads * width) where one norm is over all heads
+            rows = x.reshape(len(x), -1) if self.config.qk_norm == "whole" else x
+            return norm(rows).reshape(x.shape)
+
+        return apply(self.query_norm, query), apply(self.key_norm, key)
 
     def _rows(
         self,

@@ -141,9 +141,16 @@ class Rotary(Positions):
     partial: Literal["head", "spectrum"] = "head"
     """What a fraction below 1 leaves out: the head's last coordinates (as GPT-NeoX), with a full
     ladder on the rest; or the lowest frequencies of the full ladder (p-RoPE)."""
+    divisors: tuple[float, ...] = ()
+    """By what each frequency is divided, highest first, beside ``scale``: one number for each pair
+    that rotates (Llama 3, YaRN, LongRoPE: ``model.rope_scaling``); empty for one in all."""
+    attention_factor: float = 1.0
+    """Factor on the rotated coordinates of queries and keys (YaRN, LongRoPE). Where all rotate,
+    its square in ``attn_scale`` is the same and keeps the rotation orthogonal."""
 
     def __post_init__(self) -> None:
-        check_fields(self, "Rotary", base=POSITIVE, fraction=SHARE, scale=POSITIVE)
+        positive = dict.fromkeys(("base", "scale", "divisors", "attention_factor"), POSITIVE)
+        check_fields(self, "Rotary", fraction=SHARE, **positive)
 
     def check(self, config: "DecoderConfig") -> None:
         wanted = "Rotary needs an even number of rotated coordinates"
@@ -152,6 +159,9 @@ class Rotary(Positions):
         # p-RoPE pairs all coordinates of the head, whatever the fraction.
         whole = self.partial == "head" or config.key_dim % 2 == 0
         _require(whole, "p-RoPE needs an even head_dim", f"{config.key_dim}")
+        given = len(self.divisors) or rotated // 2
+        wanted = "Rotary.divisors needs one number for each pair that rotates"
+        _require(given == rotated // 2, wanted, f"{given} for {rotated // 2} pairs")
 
     def turn(self, x: Array, position: Array) -> Array:
         from glassesjax.model.positions import rotate
@@ -377,8 +387,8 @@ class LinearMlp:
 class DenseMlp:
     """Two matrices with an activation between them."""
 
-    activation: Literal["gelu", "gelu_exact"] = "gelu"
-    """GELU in its tanh form, or by the error function."""
+    activation: Literal["gelu", "gelu_exact", "relu"] = "gelu"
+    """GELU in its tanh form, or by the error function; or ReLU."""
     dim: int = 0
     """Hidden width; zero means four times the model's width."""
 
@@ -455,6 +465,12 @@ class DecoderConfig:
     positions: Positions = NoPositions()
     mask: Mask = Causal()
     norm: Norm = RMSNorm()
+    norm_place: Literal["before", "after", "both"] = "before"
+    """Norms of the input of attention and MLP; of their output, before it is added to the residual
+    stream (OLMo 2); or of both (Gemma 2 and 3)."""
+    qk_norm: Literal["none", "head", "whole"] = "none"
+    """Norm of queries and keys before their positions: none; of each head by itself, with one gain
+    for all heads (Qwen 3, Gemma 3); or of the whole projection (OLMo 2)."""
     mlp: Mlp = DenseMlp()
     values: Literal["projected", "identity"] = "projected"
     """``identity``: each head averages its own slice of the normalized residual, with no value or

@@ -13,7 +13,7 @@ from glassesjax import draws
 from glassesjax.borders import border, require
 from glassesjax.model.attention import Attention
 from glassesjax.model.by_layer import MaskByLayer, PositionsByLayer
-from glassesjax.model.config import DecoderConfig
+from glassesjax.model.config import DecoderConfig, NoNorm
 from glassesjax.model.layers import (
     MlpBlock,
     Normalize,
@@ -41,6 +41,8 @@ class Trace(NamedTuple):
     """Scores as the softmax gets them, temperature included; -inf where the mask forbids."""
     attn_weights: Float[Array, "layers heads seq seq"] | None
     """Softmax of the scores."""
+    attn_out: Float[Array, "layers seq model_dim"] | None = None
+    """Attention's output before its own norm; None where that has none (``norm_place``)."""
 
 
 class Embedding(nnx.Module):
@@ -61,9 +63,13 @@ class Block(Rounding):
         super().__init__()
         self.config = config
         attention_key, mlp_key = draws.split(key)
-        self.norm1 = Normalize(config, dtype=dtype)
+        # A norm that is absent is the identity: it has no weights, and rounds nothing.
+        before = config.norm if config.norm_place != "after" else NoNorm()
+        after = config.norm if config.norm_place != "before" else NoNorm()
+        make = functools.partial(Normalize, width=config.model_dim, dtype=dtype)
+        self.norm1, self.norm1_after = make(before), make(after)
         self.attention = Attention(config, key=attention_key, dtype=dtype)
-        self.norm2 = Normalize(config, dtype=dtype)
+        self.norm2, self.norm2_after = make(before), make(after)
         self.mlp = MlpBlock(config, key=mlp_key, dtype=dtype)
 
     def __call__(
@@ -81,7 +87,10 @@ class Block(Rounding):
         after, resid_mid = self._add(resid, attention)
         # One layer's part has no axis of layers; the decoder's scan stacks them.
         kept = (None, None) if keep == "nothing" else (resid, resid_mid)
-        return after, Trace(*kept, *(attended or (None, None)))
+        attn_out = None
+        if keep != "nothing" and self.config.norm_place != "before":
+            attn_out = self.plan_of(resid).store(Site.ACTIVATIONS, attention)
+        return after, Trace(*kept, *(attended or (None, None)), attn_out)
 
     def heads(
         self,
@@ -111,8 +120,12 @@ class Block(Rounding):
         """The residual stream after the layer and in its middle."""
         plan = self.plan_of(resid)
         carrier, store = plan.carrier_dtype, functools.partial(plan.store, Site.ACTIVATIONS)
+        normed = self.config.norm_place != "before"
+        # An output that has its own norm is stored before it and after it.
+        finish = lambda norm, x: store(norm(store(x))) if normed else store(x)
         # Sums are taken in the carrier and rounded once, when the stream is stored.
-        before, attention = resid.astype(carrier), store(attention).astype(carrier)
+        before = resid.astype(carrier)
+        attention = finish(self.norm1_after, attention).astype(carrier)
         if (share := self.config.residual_weight) is None:
             resid_mid = before + attention
         else:
@@ -120,7 +133,7 @@ class Block(Rounding):
             resid_mid = (1 - share) * before + share * attention
         resid_mid = plan.store(Site.RESIDUAL, resid_mid)
         source = resid if self.config.block == "parallel" else resid_mid
-        update = store(self.mlp(store(self.norm2(source)))).astype(carrier)
+        update = finish(self.norm2_after, self.mlp(store(self.norm2(source)))).astype(carrier)
         return plan.store(Site.RESIDUAL, resid_mid.astype(carrier) + update), resid_mid
 
 
@@ -153,7 +166,7 @@ class Decoder(Rounding):
         # Each weight becomes (layers, *shape), which the scan over layers takes apart.
         blocks = [Block(config, key=key, dtype=dtype) for key in keys]
         self.blocks = jax.tree.map(lambda *weights: jnp.stack(weights), *blocks)
-        self.final_norm = Normalize(config, dtype=dtype)
+        self.final_norm = Normalize(config.norm, width=config.model_dim, dtype=dtype)
         self.unembed = present(
             not config.tied,
             lambda: normal(unembed_key, config.vocab_size, config.model_dim, dtype),

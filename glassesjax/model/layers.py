@@ -26,6 +26,7 @@ from glassesjax.model.config import (
     LayerNorm,
     LinearMlp,
     NoNorm,
+    Norm,
     RMSNorm,
     ZeroMlp,
 )
@@ -86,34 +87,35 @@ def project(
 class Normalize(Rounding):
     """One of the four norms, in the carrier, with two-pass variance."""
 
-    def __init__(self, config: DecoderConfig, *, dtype: jnp.dtype) -> None:
+    def __init__(self, norm: Norm, *, width: int, dtype: jnp.dtype) -> None:
         super().__init__()
-        self.norm = config.norm
+        self.norm = norm
         gained = isinstance(self.norm, RMSNorm | LayerNorm)
         # The stored gain is what is left beside the offset, so that both start as a gain of one.
         offset = self.norm.offset if isinstance(self.norm, RMSNorm) else 0.0
-        fill = lambda value: nnx.Param(jnp.full(config.model_dim, value, dtype))
+        fill = lambda value: nnx.Param(jnp.full(width, value, dtype))
         self.gain = present(gained, lambda: fill(1 - offset))
         self.bias = present(isinstance(self.norm, LayerNorm), lambda: fill(0))
 
-    def __call__(self, x: Float[Array, "seq model_dim"]) -> Float[Array, "seq model_dim"]:
+    def __call__(self, x: Float[Array, "*rows width"]) -> Float[Array, "*rows width"]:
         """The normalized rows in the carrier, not yet stored."""
         x = x.astype(self.plan_of(x).carrier_dtype)
         mean_of = lambda values: jnp.mean(values, axis=-1, keepdims=True)
+        # (width) -> (1, ..., width): one for all rows
+        wide = lambda weight: weight[...].astype(x.dtype).reshape(*[1] * (x.ndim - 1), -1)
         match self.norm:
             case NoNorm():
                 return x
             case ConstantNorm(beta=beta):
                 return x / jnp.asarray(beta, x.dtype)
             case RMSNorm(eps=eps, offset=offset):
-                gain = self.gain[...].astype(x.dtype) + jnp.asarray(offset, x.dtype)
-                return x / jnp.sqrt(mean_of(x * x) + jnp.asarray(eps, x.dtype)) * gain[None]
+                gain = wide(self.gain) + jnp.asarray(offset, x.dtype)
+                return x / jnp.sqrt(mean_of(x * x) + jnp.asarray(eps, x.dtype)) * gain
             case LayerNorm(eps=eps):
                 # Two passes: the mean of squares less the squared mean would cancel.
                 x = x - mean_of(x)
                 x = x / jnp.sqrt(mean_of(x * x) + jnp.asarray(eps, x.dtype))
-                gain, bias = self.gain[...].astype(x.dtype), self.bias[...].astype(x.dtype)
-                return x * gain[None] + bias[None]
+                return x * wide(self.gain) + wide(self.bias)
 
 
 class MlpBlock(Rounding):
@@ -156,10 +158,14 @@ class MlpBlock(Rounding):
                 hidden = store(gate * project(x, self.up, self.up_bias, carrier))
                 return project(hidden, self.down, self.down_bias, carrier)
             case DenseMlp(activation=activation):
-                exact_gelu = functools.partial(jax.nn.gelu, approximate=False)
-                act = gelu if activation == "gelu" else exact_gelu
-                hidden = act(project(x, self.up, self.up_bias, carrier))
+                hidden = dense_activation(activation)(project(x, self.up, self.up_bias, carrier))
                 return project(store(hidden), self.down, self.down_bias, carrier)
+
+
+def dense_activation(name: str) -> Callable[[Array], Array]:
+    """The function between the two matrices of a ``DenseMlp``."""
+    exact_gelu = functools.partial(jax.nn.gelu, approximate=False)
+    return {"gelu": gelu, "gelu_exact": exact_gelu, "relu": jax.nn.relu}[name]
 
 
 @jax.custom_jvp

@@ -120,8 +120,16 @@ def rotate(
         # Frequency zero turns by no angle: all pairs stay, those of low frequency unchanged.
         kept = jnp.arange(head_dim // 2) < rotated // 2
         paired, frequency = head_dim, jnp.where(kept, _ladder(head_dim, rotary.base, x.dtype), 0)
+    frequency = frequency / jnp.asarray(rotary.scale, x.dtype)
+    if rotary.divisors:  # one for each pair that rotates; of the others the frequency is zero
+        divisors = (
+            jnp.ones(paired // 2, x.dtype)
+            .at[: rotated // 2]
+            .set(jnp.asarray(rotary.divisors, x.dtype))
+        )
+        frequency = frequency / divisors
     # (seq, half) -> (seq, 1, half): the same in all heads
-    angle = _angles(position, frequency / jnp.asarray(rotary.scale, x.dtype))[:, None, :]
+    angle = _angles(position, frequency)[:, None, :]
     # (seq, heads, paired) -> (seq, heads, 2, half) where halves are paired, (seq, heads, half, 2)
     # where neighbors are; ``axis`` is that of the two members of a pair.
     axis = -2 if rotary.style == "half" else -1
@@ -129,6 +137,11 @@ def rotate(
     pairs = x[..., :paired].reshape(*x.shape[:-1], *shape)
     first, second = jnp.take(pairs, 0, axis=axis), jnp.take(pairs, 1, axis=axis)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
+    if rotary.attention_factor != 1:
+        factor = jnp.asarray(rotary.attention_factor, x.dtype)
+        # Pairs of frequency zero do not count as rotated.
+        factor = jnp.where(jnp.arange(paired // 2) < rotated // 2, factor, 1)[None, None]
+        cos, sin = cos * factor, sin * factor
     # Back to (seq, heads, paired) in the same order; the coordinates beyond follow unturned.
     turned = jnp.stack([first * cos - second * sin, first * sin + second * cos], axis=axis)
     return jnp.concatenate([turned.reshape(*x.shape[:-1], paired), x[..., paired:]], axis=-1)

@@ -155,10 +155,23 @@ def config_text(config: DecoderConfig) -> str:
     numbers = {"dim": mlp.get("dim", 0), "sigma": mlp.get("sigma", 1.0)}
     # Then one class with a kind, and all numbers whether the kind had them or not.
     record["mlp"] = {SWITCH: "Mlp", "kind": config.mlp.kind, **numbers}
-    # Saved states of before the temperature are compared by this text: its default is left out.
-    later = {"temperature": config_record(DecoderConfig(vocab_size=1))["temperature"]}
+    # Saved states of before a switch are compared by this text: its default is left out.
+    defaults = config_record(DecoderConfig(vocab_size=1))
+    later = {name: defaults[name] for name in ("temperature", "norm_place", "qk_norm")}
     fields = {name: value for name, value in record.items() if value != later.get(name, ...)}
+    fields["positions"] = _older_rotary(fields["positions"])
     return _shown(_NAMES[DecoderConfig], fields)
+
+
+def _older_rotary(positions: dict[str, Any]) -> dict[str, Any]:
+    """Rotary positions, also of single layers, without later fields that have their default."""
+    if "layers" in positions:
+        return {**positions, "layers": tuple(map(_older_rotary, positions["layers"]))}
+    if positions[SWITCH] != kind_name(Rotary()):
+        return positions
+    defaults = _plain(Rotary())
+    later = {name: defaults[name] for name in ("divisors", "attention_factor")}
+    return {name: value for name, value in positions.items() if value != later.get(name, ...)}
 
 
 def _shown(kind: str, fields: Mapping[str, Any]) -> str:

@@ -85,11 +85,14 @@ def certificate_rows(decoder: Decoder, tokens: Int[Array, " seq"], norm: Norm) -
     config = decoder.config
     plain = config.block == "sequential" and config.residual_weight is None
     blocks = f"block={config.block!r}, residual_weight={config.residual_weight}"
+    normed = (config.norm_place, config.qk_norm) == ("before", "none")
+    norms = f"norm_place={config.norm_place!r}, qk_norm={config.qk_norm!r}"
     causal = "a decoder whose rows see no later token (Causal or Window)"
     for holds, wanted, got in (
         (norm in (1, 2, "inf"), "norm 1, 2 or 'inf'", f"{norm!r}"),
         (len(tokens) >= 2, "two tokens or more", f"{len(tokens)}"),
         (plain, "sequential blocks with residual_weight=None", blocks),
+        (normed, "norms before attention and MLP alone", norms),
         (config.mask.causal, causal, f"{config.mask}"),
     ):
         if not holds:

@@ -238,6 +238,7 @@ class Residuals(NamedTuple):
 
     resid: Float[Array, "layers+1 seq model_dim"]  #: before each layer, and after the last
     resid_mid: Float[Array, "layers seq model_dim"]  #: after each layer's attention
+    attn_out: Float[Array, "layers seq model_dim"] | None = None  #: see ``Trace.attn_out``
 
 
 def residuals(
@@ -263,7 +264,8 @@ def residuals(
 
     # scan over layers: trace fields (seq, model_dim) -> (layers, seq, model_dim)
     after, trace = jax.lax.scan(run, start, (decoder.layers, until))
-    return Residuals(jnp.concatenate([trace.resid, after[None]]), trace.resid_mid)
+    resid = jnp.concatenate([trace.resid, after[None]])
+    return Residuals(resid, trace.resid_mid, trace.attn_out)
 
 
 def by_rows(

@@ -117,10 +117,25 @@ def check_bounded(config: DecoderConfig) -> None:
       config: The decoder's settings.
 
     Raises:
-      BadInput: The temperature is adaptive.
+      BadInput: The temperature is adaptive, or norms are where no bound is derived yet.
     """
+    check_norms(config)
     if isinstance(config.temperature, AdaptiveTemperature):
         raise BadInput(ADAPTIVE_UNBOUNDED)
+
+
+def check_norms(config: DecoderConfig) -> None:
+    """Refuses norms of outputs, queries and keys, for which no bound is derived yet.
+
+    Args:
+      config: The decoder's settings.
+
+    Raises:
+      BadInput: The decoder has one.
+    """
+    if (config.norm_place, config.qk_norm) != ("before", "none"):
+        got = f"norm_place={config.norm_place!r} and qk_norm={config.qk_norm!r}"
+        raise BadInput(f"Expected norms before attention and MLP alone, as bounds need, got {got}.")
 
 
 class _Pass(NamedTuple):
@@ -138,7 +153,8 @@ def _run(
 ) -> _Pass:
     check_past(decoder.config, len(tokens))
     plan = decoder.plan
-    resid, resid_mid = (x.astype(plan.carrier_dtype) for x in residuals(decoder, tokens, until))
+    passed = residuals(decoder, tokens, until)
+    resid, resid_mid = (x.astype(plan.carrier_dtype) for x in (passed.resid, passed.resid_mid))
     # Rows after the token n have no part in a measured share: padding, or the answer itself.
     place = jnp.arange(len(tokens), dtype=jnp.int32)
     read = place <= jnp.asarray(at, jnp.int32) % len(tokens)
@@ -241,6 +257,7 @@ def printed_bound(
     Raises:
       ValueError: No token, another mask, or sigma of another shape.
     """
+    check_norms(decoder.config)
     run = _run(decoder, tokens, until, at)
     _check_sigma(sigma, decoder.config, len(tokens))
 

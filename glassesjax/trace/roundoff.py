@@ -58,6 +58,7 @@ def score_roundoff(
         and isinstance(config.temperature, ConstantTemperature)
         and config.mlp.kind == "gelu"  # in its tanh form
         and (config.values, config.block) == ("projected", "sequential")
+        and (config.norm_place, config.qk_norm) == ("before", "none")
         and config.residual_weight is config.attn_softcap is config.output_softcap is None
         and not (config.bias or config.qkv_bias)
     )

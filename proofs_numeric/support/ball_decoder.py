@@ -61,7 +61,8 @@ class BallDecoder:
 
     def __post_init__(self) -> None:
         config = self.config
-        plain = config.block == "sequential" and config.residual_weight is None
+        switches = config.block, config.norm_place, config.qk_norm, config.residual_weight
+        plain = switches == ("sequential", "before", "none", None)
         bare = not (config.qkv_bias or config.bias) and config.attn_softcap is None
         ungrouped = config.kv_heads == config.num_heads
         known = (

@@ -90,7 +90,7 @@ class _Pass:
                 return abs(arb(sigma))
             case LinearMlp():
                 return operator_norm(layer.down, 2)
-            case DenseMlp(activation=activation):
+            case DenseMlp(activation="gelu" | "gelu_exact" as activation):
                 sizes = operator_norm(layer.up, 2) * operator_norm(layer.down, 2)
                 return gelu_lipschitz(activation) * sizes
         raise ValueError(f"Expected an MLP with a Lipschitz constant, got {mlp}.")

@@ -13,14 +13,18 @@ from glassesjax.cache.replay import eviction_steps
 from glassesjax.model import (
     AdaptiveTemperature,
     Alibi,
+    Causal,
     Decoder,
     DecoderConfig,
     DenseMlp,
     GatedMlp,
     LayerNorm,
     Learned,
+    MaskByLayer,
     NoNorm,
     NoPositions,
+    PositionsByLayer,
+    RMSNorm,
     Rotary,
     ScalableSoftmax,
     Window,
@@ -47,6 +51,16 @@ CONFIGS = {
         **BASE, positions=Rotary(), mask=Window(width=5), temperature=ScalableSoftmax()
     ),
     "adaptive": DecoderConfig(**BASE, positions=Alibi(), temperature=AdaptiveTemperature()),
+    # As Gemma 3 and OLMo 2: norms after, of heads and of whole projections, layers that differ.
+    "sandwich": DecoderConfig(
+        **BASE | {"norm": RMSNorm(offset=1.0), "norm_place": "both", "qk_norm": "head"},
+        positions=PositionsByLayer(layers=(Rotary(base=50.0), Rotary(divisors=(1.0, 4.0)))),
+        mask=MaskByLayer(layers=(Window(width=5), Causal())),
+    ),
+    "after": DecoderConfig(
+        **BASE | {"norm_place": "after", "qk_norm": "whole", "mlp": DenseMlp(activation="relu")},
+        positions=Rotary(fraction=0.5, attention_factor=1.3),
+    ),
     "learned": DecoderConfig(**BASE, positions=Learned(max_length=32)),
 }
 

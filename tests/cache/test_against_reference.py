@@ -73,6 +73,15 @@ EXACT = [
         config="half",
         slots=(6, 6),
     ),
+    Case(policy="full", rule=AGE, config="sandwich", slots=(24, 24)),
+    Case(policy="tova", rule=WEIGHT, config="sandwich", slots=(8, 5)),
+    Case(policy="full", rule=AGE, config="after", slots=(24, 24)),
+    Case(
+        policy="tova-head+1",
+        rule=but(WEIGHT, sinks=1, head_wise=True, position_ids="compressed"),
+        config="after",
+        slots=(6, 6),
+    ),
     Case(policy="full", rule=AGE, config="scalable", slots=(24, 24)),
     Case(policy="h2o", rule=but(MASS, recent=3, head_wise=True), config="scalable", slots=(6, 6)),
     Case(policy="tova", rule=WEIGHT, config="adaptive", slots=(8, 8)),
@@ -187,7 +196,7 @@ def compare(case, seed, length):
 # it is slow.
 FEW = [
     *STORED[1:3],
-    *(EXACT[index] for index in (11, 15, 17, 18, 19)),
+    *(EXACT[index] for index in (11, 15, 17, 19, 21, 22, 23)),
     *(CUT[index] for index in (1, 3)),
     NARROW[1],
 ]

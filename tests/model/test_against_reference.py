@@ -62,6 +62,9 @@ POSITIONS = [
     Rotary(fraction=0.5, partial="spectrum"),
     Rotary(fraction=0.5, partial="spectrum", style="interleaved"),
     Rotary(fraction=0.0),
+    Rotary(divisors=(1.5, 4.0), attention_factor=1.3),
+    Rotary(fraction=0.5, divisors=(2.0,), attention_factor=0.8),
+    Rotary(fraction=0.5, partial="spectrum", divisors=(2.0,), attention_factor=1.2, scale=2.0),
     Alibi(),
 ]
 MASKS = [Causal(), Bidirectional(), Window(width=1), Window(width=3), Prefix(length=4)]
@@ -78,7 +81,7 @@ MLPS = [
     ZeroMlp(),
     IdentityMlp(),
     LinearMlp(),
-    *(DenseMlp(activation=name, dim=12) for name in ("gelu", "gelu_exact")),
+    *(DenseMlp(activation=name, dim=12) for name in ("gelu", "gelu_exact", "relu")),
     *(GatedMlp(activation=name, dim=12) for name in ("silu", "gelu")),
 ]
 ALONE = [
@@ -96,6 +99,11 @@ ALONE = [
     {"values": "identity"},
     {"values": "identity", "head_dim": 6},
     {"block": "parallel"},
+    *({"norm_place": place} for place in ("after", "both")),
+    {"norm_place": "both", "norm": LayerNorm(), "block": "parallel", "residual_weight": 0.3},
+    *({"qk_norm": of} for of in ("head", "whole")),
+    {"qk_norm": "head", "norm": LayerNorm(), "num_heads": 4, "num_kv_heads": 2},
+    {"qk_norm": "whole", "norm": RMSNorm(offset=1.0), "num_kv_heads": 1, "qkv_bias": True},
     {"residual_weight": 0.3},
     {"attn_scale": 1.5},
     {"attn_softcap": 2.0},
@@ -141,6 +149,9 @@ def assert_same(config, passed, wanted, dtype="float64"):
     sized = {"attn_logits": wanted.attn_terms, "logits": wanted.logit_terms}
     for name, value in {**trace._asdict(), "y": y, "logits": logits}.items():
         expected = getattr(wanted, name)
+        if expected is None:
+            assert value is None, name
+            continue
         assert value.dtype == dtype
         assert value.shape == expected.shape
         allowed = bound * np.max(np.abs(sized.get(name, expected)))
@@ -207,6 +218,8 @@ CHOICES = {
     "mask": MASKS,
     "norm": NORMS,
     "mlp": MLPS,
+    "norm_place": ["before", "after", "both"],
+    "qk_norm": ["none", "head", "whole"],
     "block": ["sequential", "parallel"],
     "residual_weight": [None, 0.3],
     "attn_scale": [None, 0.8],

@@ -47,7 +47,7 @@ def made(kind, /, **fields):
         (
             DenseMlp,
             {"activation": "tanh"},
-            "DenseMlp.activation to be one of gelu, gelu_exact, got 'tanh'",
+            "DenseMlp.activation to be one of gelu, gelu_exact, relu, got 'tanh'",
         ),
         (GatedMlp, {"activation": "SiLU"}, "GatedMlp.activation to be one of silu, .*got 'SiLU'"),
         (Sinusoidal, {"where": "keys"}, "Sinusoidal.where to be one of embedding, query_key"),

@@ -45,6 +45,10 @@ SWITCHES = {
     "scalable": {"temperature": ScalableSoftmax(start=0.7)},
     "adaptive": {"temperature": AdaptiveTemperature()},
 }
+LATER = [  # switches that no older text has
+    {"norm_place": "after", "qk_norm": "whole"},
+    {"positions": Rotary(divisors=(1.0, 8.0), attention_factor=1.2)},
+]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +87,7 @@ FIELDS = {
     "NoPositions": [],
     "Sinusoidal": ["base", "where"],
     "Learned": ["max_length"],
-    "Rotary": ["base", "fraction", "scale", "style", "partial"],
+    "Rotary": [*("base", "fraction", "scale", "style", "partial", "divisors", "attention_factor")],
     "Alibi": ["slopes"],
     "Causal": [],
     "Bidirectional": [],
@@ -107,7 +111,18 @@ FIELDS = {
 GATED = ("swiglu", "geglu")
 OF_A_DECODER = (
     *("vocab_size", "num_layers", "num_heads", "num_kv_heads", "model_dim", "head_dim"),
-    *("positions", "mask", "norm", "mlp", "values", "block", "residual_weight", "attn_scale"),
+    *(
+        "positions",
+        "mask",
+        "norm",
+        "norm_place",
+        "qk_norm",
+        "mlp",
+        "values",
+        "block",
+        "residual_weight",
+        "attn_scale",
+    ),
     *("attn_softcap", "output_softcap", "qkv_bias", "bias", "tied", "embed_scale", "max_length"),
     "temperature",
 )
@@ -183,7 +198,7 @@ def test_a_class_that_is_renamed_changes_no_file(saved, decoder):
         assert [config_of(record) for record in records] == configs
 
 
-@pytest.mark.parametrize("changed", SWITCHES.values(), ids=SWITCHES)
+@pytest.mark.parametrize("changed", [*SWITCHES.values(), *LATER], ids=str)
 def test_every_switch_comes_back(changed):
     config = dataclasses.replace(CONFIG, **changed)
     assert config_of(json.loads(json.dumps(config_record(config)))) == config

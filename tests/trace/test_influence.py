@@ -38,6 +38,12 @@ SWITCHES = [
     {"positions": Rotary(), "num_heads": 2, "mlp": GatedMlp(dim=12)},
     {"positions": Alibi(), "num_heads": 4, "num_kv_heads": 2, "attn_softcap": 2.0},
     {"mask": Window(width=3), "norm": LayerNorm(), "block": "parallel", "attn_scale": 1.5},
+    {"norm_place": "both", "qk_norm": "head", "positions": Rotary(), "num_heads": 2},
+    {
+        **{"norm_place": "after", "qk_norm": "whole", "num_heads": 4, "num_kv_heads": 2},
+        "positions": Rotary(fraction=1.0, divisors=(2.0,), attention_factor=1.3),
+        "mlp": DenseMlp(activation="relu"),
+    },
     {"mask": Bidirectional(), "values": "identity", "residual_weight": 0.3, "num_heads": 2},
 ]
 QUICK = [(0, False), (1, True)]  # each of the others is two programs more
