@@ -13,6 +13,7 @@ from . import layers as layers
 from . import opening as opening
 from . import positions as positions
 from . import pretrained as pretrained
+from . import rope_scaling as rope_scaling
 from . import stored as stored
 from . import stored_config as stored_config
 from . import stored_header as stored_header

@@ -146,7 +146,7 @@ def test_saving_again_replaces_the_file(file, state):
         ({"config": dataclasses.replace(CONFIG, tied=False)}, "model tied False, got True"),
         (
             {"config": dataclasses.replace(CONFIG, positions=Alibi())},
-            "model positions .*'Alibi'}, got {'base'",
+            "model positions .*'Alibi'}, got {'attention_factor'",
         ),
         ({"seed": 4}, "seed 4, got 3"),
         ({"top_k": 4}, "top k 4, got none"),
