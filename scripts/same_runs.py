@@ -126,9 +126,11 @@ def recorded(name: str, side: Path) -> dict[str, Any]:
       side: What ``run`` has filled.
 
     Returns:
-      Its ``words``, ``status``, and the lines of ``stdout`` and ``stderr``.
+      Its ``words``, ``status``, and the lines of ``stdout`` and ``stderr``; addresses within the
+      side start with ``file:///SIDE/``, so that the place of a page is the same on both.
     """
-    return json.loads((side / f"{name}.json").read_text())
+    text = (side / f"{name}.json").read_text()
+    return json.loads(text.replace(f"{side.resolve().as_uri()}/", "file:///SIDE/"))
 
 
 def expected_status(name: str) -> int:

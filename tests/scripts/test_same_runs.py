@@ -65,6 +65,13 @@ def test_what_differs_by_nature_does_not_count(sides):
     assert sides(rows=rows, texts=True) == []
 
 
+def test_the_place_of_a_page_does_not_count(tmp_path):
+    sides = tmp_path / "before", tmp_path / "after"
+    for side in sides:
+        written(side, stdout=[f"Page: {side.as_uri()}/train/index.html"])
+    assert list(same_runs.differences("train", *sides)) == []
+
+
 CHANGED = {
     "value": ([*ROWS[:2], ROWS[2] | {"distance": 0.1}], "row 3: distance 0.125, then 0.1"),
     "type": ([ROWS[0], ROWS[1] | {"n": 2.0}, ROWS[2]], "row 2: n 2, then 2.0"),
