@@ -12,7 +12,7 @@ from glassesjax.borders import border, require
 from glassesjax.errors import BadInput
 from glassesjax.model.counter import Reading, counter, counter_symbols
 from glassesjax.model.decoder import Decoder
-from glassesjax.model.families import check_llama_tensors, llama_arrays, llama_config
+from glassesjax.model.gguf_llama import check_llama_tensors, llama_arrays, llama_config
 from glassesjax.model.gguf_file import read_gguf
 from glassesjax.model.gguf_tokenizer import tokenizer_from_gguf
 from glassesjax.model.language import LanguageModel, ModelHeader

@@ -12,7 +12,7 @@ import pytest
 
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder, build_decoder, flat_parameters, pretrained
-from glassesjax.model.families import llama_arrays, llama_config
+from glassesjax.model.gguf_llama import llama_arrays, llama_config
 from glassesjax.model.gguf_tokenizer import tokenizer_from_gguf
 from glassesjax.model.pretrained import open_gguf, open_model, smollm2_file
 from glassesjax.model.toy import TOY_POSITIONS
