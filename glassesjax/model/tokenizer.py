@@ -254,7 +254,7 @@ class TextTokenizer:
           symbols: Digits, commas and the beginning-of-sequence mark.
 
         Returns:
-          As many numbers, except for the mark: there stands ``start``.
+          As many numbers, but for the mark, which becomes ``start``.
 
         Raises:
           BadInput: The vocabulary has no token for a symbol.

@@ -291,7 +291,10 @@ def test_norms_without_operator_norms_are_the_same(subject, rows):
         ({"spectral": (0,)}, "--method exact only"),
         ({"passages": 0}, "1 or more"),
         ({"text": ("kjv",)}, "leave --text out"),
-        ({"model": "smollm2", "text": ("kjv",), "prompt": "In"}, "got both"),
+        (
+            {"model": "smollm2", "text": ("kjv",), "prompt": "In"},
+            "got --prompt and --text: leave one of the two out",
+        ),
         ({"model": "smollm2", "text": ("a", "a")}, "different --text"),
         ({"attention": ()}, "different --attention"),
         ({"attention": ("true", "true")}, "different --attention"),
