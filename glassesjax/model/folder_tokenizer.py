@@ -6,7 +6,11 @@ there is of tokenizers without ``tokenizer.json``, ``generation_config.json`` gi
 end a text, ``chat_template.jinja`` the template of a conversation.
 """
 
+import contextlib
 import json
+import os
+import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,8 @@ TOKENIZER, CONFIG, OLD_CONFIG = "tokenizer.json", "tokenizer_config.json", "spec
 GENERATION, MODEL, TEMPLATE = "generation_config.json", "config.json", "chat_template.jinja"
 MOST_BYTES = {TOKENIZER: 1 << 28}  # Gemma 3's has 2^25
 MOST_OTHER = 1 << 24
+# Parts of words have other names at their beginning or end then; the library aborts on some.
+AFFIX = re.compile(rb'"(continuing_subword_prefix|end_of_word_suffix)"\s*:\s*"[^"]')
 # What a decoder may consist of so that each token has its own bytes, whatever stands beside it.
 # ``Strip`` removes the space before a whole text, which is no token's.
 DECODERS = {"Sequence", "ByteLevel", "Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}
@@ -94,8 +100,11 @@ def _engine(path: Path) -> Any:  # noqa: ANN401
     except ImportError as error:
         raise BadInput(MODELS_WANTED) from error
     content = _content_of(path)
+    if affix := AFFIX.search(content):
+        raise _refused(path, f"no {affix[1].decode()}", "one")
     try:
-        engine = Tokenizer.from_buffer(content)
+        with _without_stderr():
+            engine = Tokenizer.from_buffer(content)
     except BaseException as error:
         # The library raises a bare Exception, or one of its own outside of Exception for a panic.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
@@ -110,16 +119,48 @@ def _engine(path: Path) -> Any:  # noqa: ANN401
     return engine
 
 
+@contextlib.contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Drops what the process writes to standard error: a panic of the library has lines there."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    sys.stderr.flush()
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def _opening(engine: Any, path: Path) -> tuple[int, ...]:  # noqa: ANN401
     """Tokens that the post-processor puts before a text; it may put none behind it."""
-    text = "1"
-    bare = engine.encode(text, add_special_tokens=False).ids
-    whole = engine.encode(text, add_special_tokens=True).ids
-    before = len(whole) - len(bare)
-    if before < 0 or whole[before:] != bare:
-        got = f"one that makes {brief(whole)} of {brief(bare)}"
-        raise _refused(path, "a post-processor that adds tokens before a text only", got)
-    return tuple(whole[:before])
+    if engine.post_processor is None:
+        return ()
+    wanted = "a post-processor that adds tokens before a text only"
+    before: list[int] = []
+    # From its description: the library aborts where a template names a token that is not there.
+    for part in _parts(json.loads(engine.post_processor.__getstate__())):
+        if part["type"] in ("Sequence", "ByteLevel"):  # no tokens of their own
+            continue
+        if part["type"] != "TemplateProcessing":
+            raise _refused(path, wanted, brief(part["type"]))
+        *first, last = part["single"] or [{}]
+        if "Sequence" not in last or any("SpecialToken" not in each for each in first):
+            raise _refused(path, wanted, f"the template {brief(part['single'])}")
+        for each in first:
+            name = each["SpecialToken"]["id"]
+            numbers = part["special_tokens"].get(name, {}).get("ids", [None])
+            unknown = [n for n in numbers if n is None or engine.id_to_token(n) is None]
+            if unknown:
+                raise _refused(path, wanted, f"{brief(name)}, which is no token")
+            before += numbers
+    return tuple(before)
 
 
 def _spelling(engine: Any, path: Path) -> Spelling:  # noqa: ANN401
@@ -142,10 +183,10 @@ def _spelling(engine: Any, path: Path) -> Spelling:  # noqa: ANN401
     return "sentencepiece" if kinds & {"Replace", "ByteFallback", "Metaspace"} else "plain"
 
 
-def _parts(decoder: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """A decoder and those that it consists of."""
-    yield decoder
-    for part in decoder.get("decoders", ()):
+def _parts(whole: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A decoder or post-processor and those that it consists of."""
+    yield whole
+    for part in (*whole.get("decoders", ()), *whole.get("processors", ())):
         yield from _parts(part)
 
 

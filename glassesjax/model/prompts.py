@@ -29,7 +29,7 @@ def family_prompt(tokenizer: Tokenizer, family: Family, prompt: Prompt) -> Famil
       prompt: Its symbols.
 
     Returns:
-      The tokens: of each symbol the one that it has in the vocabulary, or those of the text.
+      The tokens of the text, or for each symbol the one that it has in the vocabulary.
 
     Raises:
       BadInput: The vocabulary lacks a symbol, or the model has no tokenizer.

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 from glassesjax.errors import BadInput
 from glassesjax.model.chat import chat_text
@@ -137,7 +137,7 @@ class TextTokenizer:
         """What a prompt begins with where it begins with the start token: its name, or ``none``."""
         return "".join(map(self._name, self.start)) or NO_START
 
-    def for_table(self, rows: int) -> Self:
+    def for_table(self, rows: int) -> "TextTokenizer":
         """The tokenizer of a model whose table of embeddings has so many rows.
 
         Args:

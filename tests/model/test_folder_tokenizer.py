@@ -1,9 +1,11 @@
 """The tokenizer of a folder, against the ``tokenizers`` package on its own file."""
 
 import json
+import os
 import re
 
 import pytest
+from model.made_tokenizers import AWKWARD, CONFIGS, KINDS, folder_of, made
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 from glassesjax.errors import BadInput
@@ -12,7 +14,6 @@ from glassesjax.model.prompts import family_prompt, numbered_prompt, start_lengt
 from glassesjax.model.spelling import BYTES, spelled
 from glassesjax.model.tokenizer import FIRST_READ, SymbolTokenizer, TokenNumbersOnly
 from glassesjax.tasks.sequences import BOS, FAMILIES, SYMBOLS, repeats_last_token, run_family
-from tests.model.made_tokenizers import AWKWARD, CONFIGS, KINDS, folder_of, made
 
 
 @pytest.fixture(params=KINDS)
@@ -247,6 +248,19 @@ def _by_chance(engine):
     engine.model.dropout = 0.5
 
 
+def _marks_ends(engine):
+    engine.model.end_of_word_suffix = "</w>"
+
+
+def _names_none(engine):
+    named = processors.TemplateProcessing(single="<new> $A", special_tokens=[("<new>", 99_999)])
+    engine.post_processor = named
+
+
+def _separates(engine):
+    engine.post_processor = processors.BertProcessing(("</s>", 2), ("<bos>", 1))
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -254,6 +268,9 @@ def _by_chance(engine):
         (_replaces, "one that replaces"),
         (_word_pieces, "'WordPiece'"),
         (_by_chance, "dropout 0.5"),
+        (_marks_ends, "no end_of_word_suffix"),
+        (_names_none, "'<new>', which is no token"),
+        (_separates, "'BertProcessing'"),
     ],
 )
 def test_what_is_not_supported_is_refused_by_name(tmp_path, change, text):
@@ -275,6 +292,7 @@ DAMAGED = {
     "other bytes": bytes(range(256)),
     "deep": b"[" * 100_000,
     "merge outside": b'{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["b c"]}}',
+    "prefix": b'{"model": {"type": "BPE", "continuing_subword_prefix": "x", "vocab": {"a": 0}}}',
     "huge number": b'{"model": {"type": "BPE", "vocab": {"a": 1e99}, "merges": []}}',
 }
 
@@ -311,6 +329,17 @@ def test_wrong_values_beside_it_are_named(tmp_path, name, content, text):
         tokenizer_from_folder(folder)
 
 
+def test_a_panic_of_the_library_is_one_line(tmp_path, capfd):
+    folder = folder_of(tmp_path / "llama2", "llama2")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["merges"][2] = ["\u2581", "<a longer token than any>"]
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(BadInput, match="an undamaged tokenizer"):
+        tokenizer_from_folder(folder)
+    os.write(2, b"after")
+    assert capfd.readouterr().err == "after"
+
+
 def test_a_folder_in_place_of_a_file_is_named(tmp_path):
     (tmp_path / "tokenizer.json").mkdir()
     with pytest.raises(BadInput, match="Expected a file in"):
@@ -325,8 +354,8 @@ def test_without_a_tokenizer_there_are_token_numbers_only(tmp_path):
     assert numbers.ends == {2}
     assert numbers.token_text(7) == "[7]"
     assert numbers.token_bytes(7) == b"[7]"
-    reads = (numbers.encode, numbers.stream, numbers.encode_symbols, numbers.encode_chat)
-    for read in reads:
+    chat = lambda text: numbers.encode_chat([{"role": "user", "content": text}])
+    for read in (numbers.encode, numbers.stream, numbers.encode_symbols, chat):
         with pytest.raises(BadInput, match=r"no tokenizer.json\): use a verb with --prompt-tokens"):
             read("1")
     with pytest.raises(BadInput, match="for digits, got one for token numbers only"):

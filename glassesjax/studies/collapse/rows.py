@@ -1,7 +1,7 @@
 """From two stacks of representations to the rows of the collapse study."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,7 @@ class Pairs(NamedTuple):
     """The prompts as text, by length."""
 
     @classmethod
-    def of(cls, encoded: Sequence[tuple[FamilyPrompt, FamilyPrompt]]) -> Self:
+    def of(cls, encoded: Sequence[tuple[FamilyPrompt, FamilyPrompt]]) -> "Pairs":
         """Of the shorter and the longer prompt of every length."""
         shorter, longer = (
             tuple(each.tokens for each in side) for side in zip(*encoded, strict=True)
