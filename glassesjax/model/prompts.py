@@ -56,7 +56,7 @@ def start_length(tokenizer: Tokenizer) -> int:
       tokenizer: The model's.
 
     Returns:
-      One, or what the model expects before every text: none for some.
+      One, or as many as the model expects before every text, which may be none.
     """
     return 1 if isinstance(tokenizer, SymbolTokenizer) else len(tokenizer.encode_symbols((BOS,)))
 
