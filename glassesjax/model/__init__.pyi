@@ -5,6 +5,7 @@ from . import config as config
 from . import counter as counter
 from . import decoder as decoder
 from . import families as families
+from . import folder_tokenizer as folder_tokenizer
 from . import gguf_file as gguf_file
 from . import gguf_header as gguf_header
 from . import gguf_tokenizer as gguf_tokenizer
@@ -13,6 +14,8 @@ from . import layers as layers
 from . import opening as opening
 from . import positions as positions
 from . import pretrained as pretrained
+from . import prompts as prompts
+from . import spelling as spelling
 from . import stored as stored
 from . import stored_config as stored_config
 from . import stored_header as stored_header

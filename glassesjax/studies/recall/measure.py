@@ -17,7 +17,7 @@ from glassesjax.files import Row
 from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.opening import open_one
-from glassesjax.model.tokenizer import ByteLevelTokenizer
+from glassesjax.model.tokenizer import TextTokenizer
 from glassesjax.precision import RoundingPlan
 from glassesjax.runs.constants import DTYPES
 from glassesjax.studies.recall.reading import Cell, Reading, Subject, longest, reading, written
@@ -39,7 +39,7 @@ def open_subject(settings: RecallSettings) -> Subject:
     """
     header = open_one(settings, "none")
     tokenizer = header.tokenizer
-    if not isinstance(tokenizer, ByteLevelTokenizer):
+    if not isinstance(tokenizer, TextTokenizer):
         got = settings.model
         raise BadInput(f"Expected a model that reads text, got {got}: choose another.")
     number = settings.items * len(settings.tasks) * len(settings.lengths)
