@@ -13,26 +13,108 @@ MOST_LAYERS = 1000  # as in files of our own
 # Keys without a part in the function of a decoder that reads one text: notes, training, sampling,
 # and how fast or in how many parts another library computes it.
 HARMLESS = frozenset(
-    """
-    _attn_implementation _attn_implementation_autoset _commit_hash _from_model_config _name_or_path
-    architectures attention_dropout attention_softmax_in_fp32 attn_implementation attn_pdrop
-    auto_map bad_words_ids begin_suppress_tokens bias_dropout_fusion bos_token_id
-    cache_implementation chunk_size_feed_forward classifier_dropout cls_token_id
-    decoder_start_token_id diversity_penalty do_sample dropout dtype activation_dropout
-    early_stopping embd_pdrop embed_dropout encoder_no_repeat_ngram_size eos_token_id
-    exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id
-    gradient_checkpointing hidden_dropout hidden_dropout_prob id2label init_std initializer_factor
-    initializer_range is_decoder keys_to_ignore_at_inference label2id language layerdrop
-    length_penalty masked_softmax_fusion max_length mask_token_id min_length model_type n_ctx
-    n_special no_repeat_ngram_size num_beam_groups num_beams num_labels num_return_sequences
-    output_attentions output_hidden_states output_scores pad_token_id predict_special_tokens prefix
-    pretraining_tp problem_type remove_invalid_values reorder_and_upcast_attn repetition_penalty
-    resid_pdrop return_dict return_dict_in_generate sep_token_id seq_length skip_bias_add
-    skip_bias_add_qkv slow_but_exact summary_activation summary_first_dropout summary_proj_to_labels
-    summary_type summary_use_proj suppress_tokens task_specific_params temperature tf_legacy_loss
-    tokenizer_class top_k top_p torch_dtype torchscript transformers.js_config transformers_version
-    typical_p unk_token_id unsloth_fixed unsloth_version use_bfloat16 use_cache
-    """.split()
+    (
+        "_attn_implementation",
+        "_attn_implementation_autoset",
+        "_commit_hash",
+        "_from_model_config",
+        "_name_or_path",
+        "architectures",
+        "attention_dropout",
+        "attention_softmax_in_fp32",
+        "attn_implementation",
+        "attn_pdrop",
+        "auto_map",
+        "bad_words_ids",
+        "begin_suppress_tokens",
+        "bias_dropout_fusion",
+        "bos_token_id",
+        "cache_implementation",
+        "chunk_size_feed_forward",
+        "classifier_dropout",
+        "cls_token_id",
+        "decoder_start_token_id",
+        "diversity_penalty",
+        "do_sample",
+        "dropout",
+        "dtype",
+        "activation_dropout",
+        "early_stopping",
+        "embd_pdrop",
+        "embed_dropout",
+        "encoder_no_repeat_ngram_size",
+        "eos_token_id",
+        "exponential_decay_length_penalty",
+        "finetuning_task",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
+        "gradient_checkpointing",
+        "hidden_dropout",
+        "hidden_dropout_prob",
+        "id2label",
+        "init_std",
+        "initializer_factor",
+        "initializer_range",
+        "is_decoder",
+        "keys_to_ignore_at_inference",
+        "label2id",
+        "language",
+        "layerdrop",
+        "length_penalty",
+        "masked_softmax_fusion",
+        "max_length",
+        "mask_token_id",
+        "min_length",
+        "model_type",
+        "n_ctx",
+        "n_special",
+        "no_repeat_ngram_size",
+        "num_beam_groups",
+        "num_beams",
+        "num_labels",
+        "num_return_sequences",
+        "output_attentions",
+        "output_hidden_states",
+        "output_scores",
+        "pad_token_id",
+        "predict_special_tokens",
+        "prefix",
+        "pretraining_tp",
+        "problem_type",
+        "remove_invalid_values",
+        "reorder_and_upcast_attn",
+        "repetition_penalty",
+        "resid_pdrop",
+        "return_dict",
+        "return_dict_in_generate",
+        "sep_token_id",
+        "seq_length",
+        "skip_bias_add",
+        "skip_bias_add_qkv",
+        "slow_but_exact",
+        "summary_activation",
+        "summary_first_dropout",
+        "summary_proj_to_labels",
+        "summary_type",
+        "summary_use_proj",
+        "suppress_tokens",
+        "task_specific_params",
+        "temperature",
+        "tf_legacy_loss",
+        "tokenizer_class",
+        "top_k",
+        "top_p",
+        "torch_dtype",
+        "torchscript",
+        "transformers.js_config",
+        "transformers_version",
+        "typical_p",
+        "unk_token_id",
+        "unsloth_fixed",
+        "unsloth_version",
+        "use_bfloat16",
+        "use_cache",
+    )
 )
 # Keys of every family with the values that leave its function as it is.
 NEUTRAL: Mapping[str, tuple[object, ...]] = {
