@@ -1,6 +1,7 @@
 """Which kind of model a path is: by content, never by the ending of its name."""
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +14,7 @@ from glassesjax.model.stored_header import HEADER
 Kind = Literal["gguf", "trained", "run", "folder", "weights"]
 RUN_RECORD = "settings.json"
 DECODER_NAME = re.compile(r"model-\d+\.safetensors")
-_STARTS = {b"GGUF": "gguf", b"PK\x03\x04": "pickle", b"\x80\x02": "pickle", b"\x80\x04": "pickle"}
-_STARTS |= {b"FUGG": "gguf"}
+_STARTS = {b"GGUF": "gguf", b"FUGG": "gguf", b"\x80\x02": "pickle", b"\x80\x04": "pickle"}
 
 
 def kind_of(path: Path) -> Kind | None:
@@ -39,7 +39,7 @@ def kind_of(path: Path) -> Kind | None:
     with path.open("rb") as file:
         start = file.read(LENGTH + 1)
     kind = next((kind for mark, kind in _STARTS.items() if start.startswith(mark)), None)
-    if kind == "pickle":
+    if kind == "pickle" or (start.startswith(b"PK") and _holds_pickle(path)):
         got = f"{path}, a pickle, which could run any program"
         remedy = f"where you trust it, write safetensors by {CONVERT} {path.parent} NEW_FOLDER"
         raise BadInput(f"Expected weights in a safetensors file, got {got}: {remedy}")
@@ -51,6 +51,15 @@ def kind_of(path: Path) -> Kind | None:
         ours = HEADER in read_safetensors_header(path).metadata
         return "trained" if ours else "weights"
     return None
+
+
+def _holds_pickle(path: Path) -> bool:
+    """Whether it is an archive with a pickle, as PyTorch writes it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("data.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, NotImplementedError):
+        return False
 
 
 def _folder_kind(folder: Path) -> Kind | None:

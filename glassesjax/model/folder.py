@@ -57,7 +57,7 @@ def read_folder(folder: Path, weights: Path | None = None) -> ModelFolder:
     Raises:
       BadInput: A file is missing, damaged, outside the folder, or of a kind that is not read.
     """
-    config = read_json(folder / CONFIG, "the configuration of a model", most=MOST_CONFIG)
+    config = read_json(folder / CONFIG, "a model's configuration", most=MOST_CONFIG)
     if weights is not None:
         named = {weights: None}
     elif (folder / WEIGHTS).exists() or (folder / WEIGHTS).is_symlink():

@@ -1,5 +1,7 @@
 """Falcon and BLOOM: fused heads, ALiBi."""
 
+from typing import Any
+
 import ml_dtypes
 import numpy as np
 
@@ -37,7 +39,7 @@ def read_falcon(keys: Keys) -> Reading:
         raise keys.refusal("parallel_attn with new_decoder_architecture", "false")
     if norm_count == 2 and not new:
         raise keys.refusal("num_ln_in_parallel_attn 1 without new_decoder_architecture", "2")
-    settings = {
+    settings: dict[str, Any] = {
         "vocab_size": keys.count("vocab_size"),
         "num_layers": keys.count("num_hidden_layers", "n_layer", most=MOST_LAYERS),
         "num_heads": heads,

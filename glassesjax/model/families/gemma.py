@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 from glassesjax.errors import brief
 from glassesjax.model.by_layer import PositionsByLayer
@@ -58,8 +59,8 @@ def read_gemma2(keys: Keys) -> Reading:
 def read_gemma3(keys: Keys) -> Reading:
     """Gemma 3: norms of queries and keys, and two kinds of layers with their own rotations."""
     keys.choice("hidden_activation", "hidden_act", of=TANH, default=TANH[0])
-    settings, pattern = sizes(keys, head_dim=256), 6
-    pattern = keys.count("sliding_window_pattern", "_sliding_window_pattern", default=pattern)
+    settings: dict[str, Any] = {**sizes(keys, head_dim=256)}
+    pattern = keys.count("sliding_window_pattern", "_sliding_window_pattern", default=6)
     num_layers = settings["num_layers"]
     kinds = [SLIDING if (layer + 1) % pattern else FULL for layer in range(num_layers)]
     kinds = layer_types(keys, num_layers, kinds)

@@ -1,5 +1,7 @@
 """GPT-2, GPT-NeoX (Pythia) and OPT: LayerNorm and dense MLPs with biases."""
 
+from typing import Literal
+
 from glassesjax.model.config import DenseMlp, LayerNorm, Learned
 from glassesjax.model.families.family import PLAIN, Layout, Reading, Source, sources
 from glassesjax.model.families.keys import MOST_HEADS, MOST_LAYERS, Keys
@@ -16,7 +18,7 @@ from glassesjax.model.families.layouts import (
 from glassesjax.model.families.llama import turned
 from glassesjax.model.families.rotary import rotary_of
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Literal["gelu", "gelu_exact", "relu"]] = {
     "gelu": "gelu_exact",
     "gelu_new": "gelu",
     "gelu_pytorch_tanh": "gelu",
