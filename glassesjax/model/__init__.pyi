@@ -18,6 +18,7 @@ from . import gguf_tokenizer as gguf_tokenizer
 from . import hub as hub
 from . import language as language
 from . import layers as layers
+from . import narrow as narrow
 from . import opening as opening
 from . import placing as placing
 from . import positions as positions

@@ -12,7 +12,8 @@ from model.made_folders import BF16, LLAMA, folder, llama_tensors, sharded, writ
 from glassesjax import open_model
 from glassesjax.errors import BadInput
 from glassesjax.model import flat_parameters
-from glassesjax.precision import RoundingPlan
+from glassesjax.model.narrow import under
+from glassesjax.precision import F16, F32, RoundingPlan
 
 INDEX = "model.safetensors.index.json"
 TOKENS = jnp.asarray([1, 5, 2, 9, 0, 3], jnp.int32)
@@ -204,3 +205,14 @@ def test_a_spoiled_folder_is_refused_in_one_line(kind, tmp_path):
     with pytest.raises(BadInput, match=text) as error:
         open_model(path)
     assert "\n" not in str(error.value)
+
+
+def test_a_plan_that_rounds_nothing_keeps_weights_of_16_bits(tmp_path):
+    narrow = open_model(folder(tmp_path, tensors=llama_tensors(BF16))).decoder
+    for plan in (RoundingPlan.wide(), RoundingPlan.everywhere(F32, mode="native")):
+        kept = under(narrow, plan)
+        assert kept.dtype == jnp.bfloat16
+        assert kept.plan.dtype == jnp.float32
+        assert np.array_equal(logits(kept), logits(narrow))
+    rounded = under(narrow, RoundingPlan.everywhere(F16, mode="native"))
+    assert rounded.dtype == jnp.float16

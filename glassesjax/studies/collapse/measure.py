@@ -21,6 +21,7 @@ from glassesjax.errors import BadInput
 from glassesjax.files import Row
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.model.narrow import under
 from glassesjax.model.prompts import family_prompt
 from glassesjax.precision import BF16, F16, F32, F64, FloatFormat, RoundingPlan, Site
 from glassesjax.studies.collapse.records import CollapseRow
@@ -182,7 +183,8 @@ class _Passes:
         # A plan that simulates the storage of weights alone has nothing left to do on weights that
         # are stored so already: in float32 they share the program of the unrounded pass.
         simulated = plan.mode == "simulated" and plan.formats.keys() == {Site.WEIGHTS}
-        return rounded.at(UNROUNDED if simulated and rounded.dtype == F32.dtype else plan)
+        plan = UNROUNDED if simulated and rounded.dtype == F32.dtype else plan
+        return under(rounded, plan)
 
 
 SINGLE = RoundingPlan.everywhere(F32, mode="native")

@@ -24,6 +24,7 @@ from glassesjax.errors import BadInput
 from glassesjax.files import Row
 from glassesjax.model.config import Rotary
 from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.model.narrow import under
 from glassesjax.model.opening import open_one
 from glassesjax.model.prompts import numbered_prompt
 from glassesjax.model.tokenizer import SymbolTokenizer
@@ -172,7 +173,7 @@ def measure(
 def _in_format(model: LanguageModel, settings: GenerateSettings) -> Unrolled:
     decoder = model.decoder
     with jax.enable_x64(settings.format == "f64"):
-        return unroll(decoder.at(settings.plan))
+        return unroll(under(decoder, settings.plan))
 
 
 def _write(settings: GenerateSettings, job: Job, model: Unrolled, show: Show) -> list[TokenRow]:

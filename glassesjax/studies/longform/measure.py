@@ -19,6 +19,7 @@ from glassesjax.cache import (
 from glassesjax.cache.generate import generate
 from glassesjax.errors import BadInput
 from glassesjax.files import Row
+from glassesjax.model.narrow import under
 from glassesjax.model.opening import open_one
 from glassesjax.model.prompts import numbered_prompt
 from glassesjax.model.tokenizer import SymbolTokenizer
@@ -104,7 +105,7 @@ def measure(
     # Only while it computes, not across a yield: the caller keeps its own setting.
     with jax.enable_x64(settings.format == "f64"):
         plan = RoundingPlan.of_dtype(DTYPES[settings.format])
-        model = unroll(subject.model.decoder.at(plan))
+        model = unroll(under(subject.model.decoder, plan))
     full: list[list[int]] = []
     for cell, has in zip(subject.cells, there, strict=True):
         if has and cell.policy.bounded:
