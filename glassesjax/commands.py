@@ -16,7 +16,26 @@ FolderName = Annotated[
 ]
 
 
-def _models(settings: NoSettings) -> Iterable[str]:
+ModelPath = Annotated[
+    str,
+    tyro.conf.Positional,
+    tyro.conf.arg(metavar="MODEL", help="A model to describe from its headers; all if absent."),
+]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelsSettings:
+    """Lists the models that can be opened here, or describes one."""
+
+    model: ModelPath = ""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+def _models(settings: ModelsSettings) -> Iterable[str]:
+    if settings.model:
+        return _described(settings.model)
     from glassesjax.model.pretrained import SMOLLM2_COMMAND, smollm2_file
     from glassesjax.model.toy import TOY_POSITIONS
     from glassesjax.model.trained import TRAINED
@@ -28,10 +47,35 @@ def _models(settings: NoSettings) -> Iterable[str]:
         models["smollm2"] = f"here: {smollm2_file().name}"
     except BadInput:
         models["smollm2"] = f"not here; to get it: {SMOLLM2_COMMAND}"
-    # The last two stand for whatever a user has.
+    # The last four stand for whatever a user has.
     models["FILE"] = "any .gguf of the llama architecture with a byte-level BPE tokenizer"
+    models["FOLDER"] = "config.json and safetensors, as transformers writes them"
+    models["ORG/NAME"] = "such a folder in the local cache of huggingface_hub"
     models["RUN"] = "what glassesjax train wrote: a model-SEED.safetensors, or its run folder"
     return _aligned(models)
+
+
+def _described(name: str) -> Iterable[str]:
+    """A model from its headers: of a folder with its family, of others the settings."""
+    from glassesjax.model.describing import describe_folder
+    from glassesjax.model.detecting import kind_of
+    from glassesjax.model.hub import cached_folder
+    from glassesjax.model.pretrained import open_header
+    from glassesjax.model.stored_config import config_record
+
+    path = Path(name).expanduser()
+    kind = kind_of(path)
+    if kind is None and not path.exists() and (cached := cached_folder(name)) is not None:
+        path, kind = cached, "folder"
+    if kind in ("folder", "weights"):
+        described = list(describe_folder(path if path.is_dir() else path.parent))
+        for what, why in described:
+            if what == "refused":
+                raise BadInput(why)
+        return _aligned(dict(described))
+    header = open_header(name)
+    record = config_record(header.config)
+    return _aligned({**record, "tokenizer": type(header.tokenizer).__name__})
 
 
 def _backend(settings: NoSettings) -> Iterable[str]:
@@ -77,8 +121,9 @@ RUNS = Command(
 )
 MODELS = Command(
     name="models",
-    description="Lists the models that can be opened here, and how to get the others.",
-    settings=NoSettings,
+    description="Lists the models that can be opened here, and how to get the others; or describes"
+    " one of them from its headers: family, sizes, switches, tokenizer, and why it is refused.",
+    settings=ModelsSettings,
     lines=_models,
 )
 BACKEND = Command(

@@ -5,7 +5,7 @@ import functools
 import re
 import typing
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from glassesjax.borders import check_fields
@@ -58,6 +58,23 @@ def check_each(checks: Iterable[tuple[bool, str, object]]) -> None:
     for holds, expected, got in checks:
         if not holds:
             raise BadInput(f"Expected {expected}, got {got}: choose another.")
+
+
+def check_one(given: Mapping[str, object]) -> None:
+    """Raises an error where two settings that replace one another are both given.
+
+    Args:
+      given: Values by flag; a false one is absent.
+
+    Raises:
+      BadInput: Two or more are given.
+    """
+    names = [name for name, value in given.items() if value]
+    if len(names) > 1:
+        got = (
+            f"{' and '.join(names)}: leave {'one of the two' if len(names) == 2 else 'others'} out"
+        )
+        raise BadInput(f"Expected {' or '.join(given)}, got {got}.")
 
 
 def flag(name: str) -> str:

@@ -71,7 +71,7 @@ def test_a_second_call_changes_no_row(finished):
         (["influence", "toy", "--method", "exact", "--spectral", "4"], "layers from 0 to 3"),
         (["influence", "toy", "--spectral", "1"], "--method exact only"),
         (["influence", "toy", "--text", "kjv"], "leave --text out"),
-        (["influence", "smollm2", "--text", "kjv", "--prompt", "In"], "got both"),
+        (["influence", "smollm2", "--text", "kjv", "--prompt", "In"], "leave one of the two out"),
         (["influence", "toy", "--prompt", "2+2"], "'+'"),
         (["influence", "toy", "--attention", "half"], "attention"),
         (["influence", "toy", "--probes", "1"], "2 or more"),

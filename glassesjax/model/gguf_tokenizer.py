@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from glassesjax.errors import MODELS_WANTED, BadInput, brief, escaped
-from glassesjax.model.tokenizer import BYTES, ByteLevelTokenizer
+from glassesjax.model.spelling import BYTES
+from glassesjax.model.tokenizer import TextTokenizer
 
 # Types of tokens, as GGUF numbers them from 1 to 6: normal, unknown, control, user-defined, unused,
 # byte. Marks are never spelled by text, only named; user-defined ones are read whole, before pairs.
@@ -41,7 +42,7 @@ USED_IDS = ("bos_token_id", "eos_token_id", "eot_token_id", "eom_token_id")
 NO_TOKEN = 2**32 - 1  # how files write -1, none, for ids that reading and writing do not use
 
 
-def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> ByteLevelTokenizer:
+def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> TextTokenizer:
     """Builds the tokenizer of a GGUF file.
 
     Args:
@@ -86,15 +87,17 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> ByteLevelTokenizer:
     # Ends of a turn and of a message, beside that of a sequence.
     turn_ends = (numbers.get("eot_token_id"), numbers.get("eom_token_id"))
     named = ((name, numbers.get(key)) for name, key in NAMED.items())
-    return ByteLevelTokenizer(
+    bos = numbers.get("bos_token_id")
+    return TextTokenizer(
         engine=engine,
-        bos=numbers.get("bos_token_id"),
+        bos=bos,
         eos=numbers.get("eos_token_id"),
-        adds_bos=adds_bos,
+        opening=(bos,) if adds_bos and bos is not None else (),
         chat_template=template,
         other_ends=tuple(number for number in turn_ends if number is not None),
         whole=frozenset(engine.token_to_id(token) for token in (*special, *added) if token),
         missing=bytes(byte for name, byte in BYTES.items() if name not in vocabulary),
+        splits=True,
         named=tuple((name, number) for name, number in named if number is not None),
     )
 

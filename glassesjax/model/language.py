@@ -14,7 +14,7 @@ class LanguageModel:
 
     Attributes:
       name: As on the command line.
-      decoder: Float32 weights.
+      decoder: Its weights in float32, or narrower and computed with in float32.
       tokenizer: Text and symbols to token numbers.
       source: What identifies the weights, for provenance: flat and JSON-ready.
       seed: Which of several decoders of that name this is: of the toy, or of a run folder; None
@@ -47,9 +47,11 @@ class ModelHeader:
       config: Sizes and switches of its decoder.
       tokenizer: Text and symbols to token numbers.
       read: Function that reads the weights and returns the model.
+      itemsize: Bytes of a weight in memory.
     """
 
     name: str
     config: DecoderConfig
     tokenizer: Tokenizer
     read: Callable[[], LanguageModel]
+    itemsize: int = 4

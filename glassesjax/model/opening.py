@@ -55,8 +55,9 @@ def open_one(settings: ModelSettings, positions: str) -> ModelHeader:
       BadInput: The model cannot be opened, or has no decoder of that seed.
     """
     header = open_header(settings.model, positions=positions, seed=settings.seed)
-    weights = f"the float32 weights of {header.name}"
-    check_memory(decoder_bytes(header.config), weights, "choose a smaller model")
+    weights = f"the weights of {header.name}"
+    needed = decoder_bytes(header.config, header.itemsize)
+    check_memory(needed, weights, "choose a smaller model")
     return header
 
 

@@ -6,15 +6,22 @@ import hashlib
 import importlib.util
 import os
 from pathlib import Path
+from typing import Any
+
+from jax.sharding import Mesh
 
 from glassesjax import draws
 from glassesjax.borders import border, require
 from glassesjax.errors import BadInput
 from glassesjax.model.counter import Reading, counter, counter_symbols
 from glassesjax.model.decoder import Decoder
-from glassesjax.model.families import check_llama_tensors, llama_arrays, llama_config
+from glassesjax.model.detecting import DECODER_NAME, RUN_RECORD, kind_of
+from glassesjax.model.folder import CONFIG, INDEX, WEIGHTS
+from glassesjax.model.folder_model import folder_header
 from glassesjax.model.gguf_file import read_gguf
+from glassesjax.model.gguf_llama import check_llama_tensors, llama_arrays, llama_config
 from glassesjax.model.gguf_tokenizer import tokenizer_from_gguf
+from glassesjax.model.hub import cached_folder
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.stored import SUFFIX, load_decoder, load_header
 from glassesjax.model.tokenizer import SymbolTokenizer
@@ -31,38 +38,58 @@ COUNTER_MOST = 999  # a round number of counts that float32 distinguishes
 
 @border()
 def open_model(
-    name: str | os.PathLike[str], *, positions: str = "none", seed: int = 0
+    name: str | os.PathLike[str],
+    *,
+    dtype: Any = None,  # noqa: ANN401  (a name, a type or a dtype)
+    mesh: Mesh | None = None,
+    positions: str = "none",
+    seed: int = 0,
 ) -> LanguageModel:
     """Opens a model by name.
 
     Args:
       name: ``toy``, ``counter``, ``smollm2``, a key of ``TRAINED``, or the path (text, or any
-        ``os.PathLike``) of a ``.gguf`` file of the llama architecture, of a ``.safetensors`` file
-        that ``glassesjax train`` wrote, or of its run folder. A name that is a file or a run folder
-        as well is refused: ``./NAME`` is the folder, ``packaged:NAME`` the model of the package.
+        ``os.PathLike``) of a model: a folder of ``config.json`` and safetensors, or a file in it; a
+        GGUF file of the llama architecture; a file that ``glassesjax train`` wrote, or its run
+        folder. They are distinguished by content. Or a name of the hub, ``org/name``, which is
+        looked up in the local cache of ``huggingface_hub`` and never downloaded. A name that is a
+        file or a run folder as well is refused: ``./NAME`` is the folder, ``packaged:NAME`` the
+        model of the package.
+      dtype: Of the weights: float32, bfloat16, float16, or float64 where 64-bit types are on. If
+        absent, that of a folder whose weights are of 16 bits, float32 else. Weights of 16 bits are
+        widened where they are used: arithmetic is in float32.
+      mesh: Devices over which the large weights of a folder are sharded; one device if absent.
       positions: For ``toy``, one of ``TOY_POSITIONS``; other models have their own.
       seed: For ``toy``, the seed of its weights; for a run folder, of the decoder in it. Models of
         one decoder do not depend on it.
 
     Returns:
-      The model, with weights in float32.
+      The model; ``source`` says of which file and in which format its weights are.
 
     Raises:
-      BadInput: The name is unknown or has two meanings, a package is not installed, the file is not
-        a whole GGUF of the llama architecture or none of ours, or the run has no decoder of that
+      BadInput: The name is unknown or has two meanings, a package is not installed, the file or
+        folder is damaged or of a kind that is not supported, or the run has no decoder of that
         seed.
     """
-    return open_header(name, positions=positions, seed=seed).read()
+    header = open_header(name, dtype=dtype, mesh=mesh, positions=positions, seed=seed)
+    return header.read()
 
 
 @border()
 def open_header(
-    name: str | os.PathLike[str], *, positions: str = "none", seed: int = 0
+    name: str | os.PathLike[str],
+    *,
+    dtype: Any = None,  # noqa: ANN401  (a name, a type or a dtype)
+    mesh: Mesh | None = None,
+    positions: str = "none",
+    seed: int = 0,
 ) -> ModelHeader:
     """Opens the header of a model by name, without reading weights.
 
     Args:
       name: As for ``open_model``.
+      dtype: As for ``open_model``.
+      mesh: As for ``open_model``.
       positions: As for ``open_model``.
       seed: As for ``open_model``.
 
@@ -74,10 +101,19 @@ def open_header(
     """
     text = os.fspath(name)
     require(isinstance(text, str), "a name or a path as text", repr(name), "decode it")
-    # A file, or a run folder by what it contains; another folder of that name is no model.
-    marks = ("settings.json", trained_name("*"))
-    is_one = lambda path: path.is_file() or any(True for mark in marks for _ in path.glob(mark))
-    match packaged_name(text, _packaged_names(), "model", is_one=is_one):
+    is_one = lambda path: (path / RUN_RECORD).exists() or kind_of(path) is not None
+    known = packaged_name(text, _packaged_names(), "model", is_one=is_one)
+    if known is None:
+        return _header_at(text, dtype, mesh, seed)
+    header = _packaged_header(known, positions, seed)
+    if dtype is not None or mesh is not None:
+        remedy = "leave dtype and mesh out, or use decoder.at(plan)"
+        raise BadInput(f"Expected a folder with a dtype or a mesh, got {known}: {remedy}.")
+    return header
+
+
+def _packaged_header(name: str, positions: str, seed: int) -> ModelHeader:
+    match name:
         case "toy":
             read = functools.partial(toy_model, positions, seed)
             return ModelHeader("toy", toy_config(positions), SymbolTokenizer(SYMBOLS), read)
@@ -86,24 +122,48 @@ def open_header(
             return ModelHeader("counter", model.config, model.tokenizer, lambda: model)
         case "smollm2":
             return _renamed(_gguf_header(smollm2_file()), "smollm2")
-        case str(trained):
+        case trained:
             return _renamed(_trained_header(trained_file(trained)), trained)
-    if text.endswith(".gguf"):
-        return _gguf_header(Path(text))
-    if text.endswith(SUFFIX):
-        return _trained_header(Path(text))
-    if seeds := sorted(Path(text).glob(trained_name("*"))):
-        if (path := Path(text) / trained_name(seed)) not in seeds:
-            there = ", ".join(path.name for path in seeds)
-            raise BadInput(f"Expected {path.name} in {text}, got {there}: choose another --seed.")
-        header = _trained_header(path)
-        # The seed identifies a decoder in a folder; one of a file by itself has none.
-        return dataclasses.replace(
-            header, read=lambda: dataclasses.replace(header.read(), seed=seed)
-        )
+
+
+def _header_at(text: str, dtype: Any, mesh: Mesh | None, seed: int) -> ModelHeader:  # noqa: ANN401
+    """The header of a model at a path, or of the hub's cache."""
+    path = Path(text).expanduser()
+    kind = kind_of(path)
+    if kind is None and not path.exists() and (cached := cached_folder(text)) is not None:
+        path, kind = cached, "folder"
+    if kind == "folder":
+        folder = path if path.is_dir() else path.parent
+        return _renamed(folder_header(folder, dtype=dtype, mesh=mesh), text)
+    if kind == "weights":
+        whole = path.name != WEIGHTS and not (path.parent / INDEX).exists()
+        header = folder_header(path.parent, weights=path if whole else None, dtype=dtype, mesh=mesh)
+        return _renamed(header, text)
+    if dtype is not None or mesh is not None:
+        remedy = "leave dtype and mesh out, or use decoder.at(plan)"
+        raise BadInput(f"Expected a folder with a dtype or a mesh, got {text!r}: {remedy}.")
+    if kind == "gguf" or (kind is None and text.endswith(".gguf")):
+        return _gguf_header(path)
+    if kind == "trained" or (kind is None and text.endswith(SUFFIX)):
+        return _trained_header(path)
+    if kind == "run":
+        return _run_header(path, seed)
     names = ", ".join(_packaged_names())
-    expected = f"Expected a model: {names}, a .gguf file, or a file or folder of glassesjax train"
-    raise BadInput(f"{expected}, got {text!r}: choose one.")
+    expected = f"Expected a model: {names}, a .gguf file, a folder with {CONFIG}"
+    raise BadInput(f"{expected}, or what glassesjax train wrote, got {text!r}: choose one.")
+
+
+def _run_header(folder: Path, seed: int) -> ModelHeader:
+    """The header of one decoder of a run folder."""
+    seeds = sorted(
+        path for path in folder.glob(trained_name("*")) if DECODER_NAME.fullmatch(path.name)
+    )
+    if (path := folder / trained_name(seed)) not in seeds:
+        there = ", ".join(path.name for path in seeds)
+        raise BadInput(f"Expected {path.name} in {folder}, got {there}: choose another --seed.")
+    header = _trained_header(path)
+    # The seed identifies a decoder in a folder; one of a file by itself has none.
+    return dataclasses.replace(header, read=lambda: dataclasses.replace(header.read(), seed=seed))
 
 
 def _packaged_names() -> tuple[str, ...]:

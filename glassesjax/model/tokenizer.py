@@ -1,21 +1,21 @@
-"""Tokenizers: symbols of a fixed vocabulary, or byte-level BPE."""
+"""Tokenizers: symbols of a fixed vocabulary, texts, or token numbers alone."""
 
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from glassesjax.errors import BadInput
 from glassesjax.model.chat import chat_text
+from glassesjax.model.spelling import Spelling, byte_name, spelled
 from glassesjax.model.vocabulary import checked_tokens
 from glassesjax.tasks.sequences import BOS
 from glassesjax.tasks.text import crosses_pieces, text_pieces
 
-# Byte-level vocabularies write each byte as a character that prints: itself, or one from 256 on.
-PRINTED = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
-HIDDEN = tuple(byte for byte in range(256) if byte not in PRINTED)
 MOST_TOKENS = 1 << 31  # token numbers are int32
-BYTES = {chr(byte): byte for byte in PRINTED} | {chr(256 + i): b for i, b in enumerate(HIDDEN)}
+NO_START = "none"
+"""Name of the start of prompts where there is none."""
+FIRST_READ = 1 << 14  # characters of a long text that are tokenized at first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +27,11 @@ class SymbolTokenizer:
     """
 
     symbols: tuple[str, ...]
+
+    @property
+    def start_name(self) -> str:
+        """What a prompt begins with where it begins with the start token."""
+        return BOS if BOS in self.symbols else NO_START
 
     @property
     def ends(self) -> frozenset[int]:
@@ -83,30 +88,39 @@ class SymbolTokenizer:
 
 
 @dataclasses.dataclass(frozen=True)
-class ByteLevelTokenizer:
-    """A byte-level BPE tokenizer.
+class TextTokenizer:
+    """A tokenizer of texts.
 
     Attributes:
-      engine: The rebuilt ``tokenizers.Tokenizer``; that package is imported only to make one.
+      engine: A ``tokenizers.Tokenizer``; that package is imported only to make one.
       bos: Number of the beginning-of-sequence token, or None.
       eos: Number of the end-of-sequence token, or None.
-      adds_bos: Whether the model expects the beginning-of-sequence token before every text.
+      opening: Tokens that the model expects before every text.
       chat_template: The model's own template of a conversation (Jinja), or None.
       other_ends: Tokens beside ``eos`` that end a text: of a turn, of a message.
       whole: Tokens that are read whole, before pairs are merged; their names are their texts.
-      missing: Bytes for which the vocabulary has no token.
+      missing: Bytes for which the vocabulary has no token, which the engine leaves out.
+      unknown: Number of the token for a letter that the vocabulary lacks, or None.
       named: Other special tokens under their names in templates, such as ``pad_token``.
+      spelling: How names of tokens stand for bytes.
+      splits: Whether a long text may be read in the pieces of ``text_pieces``.
+      rows: Rows of the model's table of embeddings, or None where each token has one. Tokens from
+        there on are refused, and rows without a token have a number for a name.
     """
 
     engine: Any
     bos: int | None
     eos: int | None
-    adds_bos: bool
+    opening: tuple[int, ...]
     chat_template: str | None
     other_ends: tuple[int, ...] = ()
     whole: frozenset[int] = frozenset()
     missing: bytes = b""
+    unknown: int | None = None
     named: tuple[tuple[str, int], ...] = ()
+    spelling: Spelling = "byte_level"
+    splits: bool = False
+    rows: int | None = None
 
     @property
     def ends(self) -> frozenset[int]:
@@ -114,9 +128,36 @@ class ByteLevelTokenizer:
         return frozenset(self.other_ends if self.eos is None else (self.eos, *self.other_ends))
 
     @property
-    def opening(self) -> tuple[int, ...]:
-        """Tokens that the model expects before every text."""
-        return (self.bos,) if self.adds_bos and self.bos is not None else ()
+    def start(self) -> tuple[int, ...]:
+        """Tokens in place of the start token: it, or what the model expects before every text."""
+        return self.opening if self.bos is None else (self.bos,)
+
+    @property
+    def start_name(self) -> str:
+        """What a prompt begins with where it begins with the start token: its name, or ``none``."""
+        return "".join(map(self._name, self.start)) or NO_START
+
+    def for_table(self, rows: int) -> "TextTokenizer":
+        """The tokenizer of a model whose table of embeddings has so many rows.
+
+        Args:
+          rows: Number of rows; there may be more than tokens.
+
+        Returns:
+          The same, which refuses tokens without a row.
+
+        Raises:
+          BadInput: A token that begins every text has none.
+        """
+        model = dataclasses.replace(self, rows=rows)
+        model._check_rows(self.start)
+        return model
+
+    def without_row(self) -> tuple[str, ...]:
+        """Names of the tokens that have no row in the model's table, by their numbers."""
+        rows = MOST_TOKENS if self.rows is None else self.rows
+        beyond = {n: name for name, n in self.engine.get_vocab().items() if n >= rows}
+        return tuple(beyond[number] for number in sorted(beyond))
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token numbers of a text, after the tokens that the model expects before it.
@@ -128,7 +169,8 @@ class ByteLevelTokenizer:
           The numbers.
 
         Raises:
-          BadInput: The vocabulary lacks a letter of the text, which would be left out.
+          BadInput: The vocabulary lacks a letter of the text, which would be left out, or the
+            model's table lacks a token of it.
         """
         return (*self.opening, *self._read(text))
 
@@ -145,6 +187,9 @@ class ByteLevelTokenizer:
           BadInput: As for ``encode``.
         """
         yield from self.opening
+        if not self.splits:
+            yield from self._read_ahead(text)
+            return
         # A token that is read whole may span two pieces: then the text is read as one.
         across = any(crosses_pieces(self.engine.id_to_token(token)) for token in self.whole)
         for piece in [text] if across else text_pieces(text):
@@ -181,10 +226,10 @@ class ByteLevelTokenizer:
           ValueError: It is not in the vocabulary.
         """
         self._check([token])
-        name = self.engine.id_to_token(token) or ""
-        # A special token's name is text already; a byte-level name has one character a byte.
-        known = token not in self.whole and all(character in BYTES for character in name)
-        return bytes(BYTES[character] for character in name) if known else name.encode()
+        name = self._name(token)
+        if self.spelling == "byte_level" and token in self.whole:
+            return name.encode()  # text already, and no character for each byte
+        return spelled(name, self.spelling)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of token numbers, special tokens included.
@@ -203,40 +248,22 @@ class ByteLevelTokenizer:
         return b"".join(map(self.token_bytes, tokens)).decode("utf-8", "replace")
 
     def encode_symbols(self, symbols: Sequence[str]) -> tuple[int, ...]:
-        """One token number for each symbol.
+        """The token of each symbol in this vocabulary, whatever the joined text would be.
 
         Args:
           symbols: Digits, commas and the beginning-of-sequence mark.
 
         Returns:
-          As many numbers.
+          As many numbers, but for the mark, which becomes ``start``.
 
         Raises:
-          BadInput: A symbol is not one token, or this tokenizer would read the joined text as
-            other tokens: runs of such symbols are then no runs of tokens.
+          BadInput: The vocabulary has no token for a symbol.
         """
-        if BOS in symbols and self.bos is None:
-            expected = "Expected a model with a beginning-of-sequence token"
-            raise BadInput(f"{expected}, got one without: use another model.")
-        number: dict[str, int] = {}
-        for symbol in set(symbols):
-            if symbol == BOS and self.bos is not None:
-                number[symbol] = self.bos
-                continue
-            ids = self.engine.encode(symbol, add_special_tokens=False).ids
-            if len(ids) != 1:
-                expected = f"Expected {symbol!r} to be one token of this model"
-                raise BadInput(f"{expected}, got {len(ids)}: use another model.")
-            number[symbol] = ids[0]
-        tokens = tuple(number[symbol] for symbol in symbols)
-        # One token each is not enough: merges may join neighbors once they are one text.
-        text = "".join(symbol for symbol in symbols if symbol != BOS)
-        written = [number[symbol] for symbol in symbols if symbol != BOS]
-        read = self.engine.encode(text, add_special_tokens=False).ids
-        if read != written:
-            expected = f"Expected a tokenizer with {len(written)} tokens for {text[:20]!r}"
-            raise BadInput(f"{expected}, got {len(read)}: use one that splits digits and commas.")
-        return tokens
+        tokens = {
+            symbol: self.start if symbol == BOS else (self._symbol(symbol),)
+            for symbol in set(symbols)
+        }
+        return tuple(token for symbol in symbols for token in tokens[symbol])
 
     def token_text(self, token: int) -> str:
         """A token as text; its name where it is special or no whole character.
@@ -250,9 +277,46 @@ class ByteLevelTokenizer:
         Raises:
           ValueError: It is not in the vocabulary.
         """
-        self._check([token])
         text = self.decode([token])
-        return text if "�" not in text else self.engine.id_to_token(token)
+        return text if "\ufffd" not in text else self._name(token)
+
+    def _symbol(self, symbol: str) -> int:
+        """The token whose text is exactly the symbol."""
+        names = [symbol]
+        if self.spelling == "sentencepiece" and len(symbol.encode()) == 1:
+            names.append(byte_name(ord(symbol)))
+        numbers = [self.engine.token_to_id(name) for name in names]
+        exact = [
+            number
+            for number in numbers
+            if number is not None and self.token_bytes(number) == symbol.encode()
+        ]
+        if len(exact) > 1:  # as a letter and as a byte: what a text with it would have
+            text = self.engine.encode(symbol, add_special_tokens=False).ids
+            exact = [number for number in exact if number in text] or exact
+        if not exact:
+            expected = f"Expected a vocabulary with a token for {symbol!r}"
+            raise BadInput(f"{expected}, got one without: use another model.")
+        self._check_rows(exact[:1])
+        return exact[0]
+
+    def _read_ahead(self, text: str) -> Iterator[int]:
+        """Tokens of ever longer beginnings of a text, of each the first half that is new."""
+        done: list[int] = []
+        size = FIRST_READ
+        while size < len(text):
+            tokens = self._read(text[:size])
+            # Where a beginning ends cannot reach back over half of its tokens.
+            new = tokens[: len(tokens) // 2]
+            if new[: len(done)] != done:
+                break
+            yield from new[len(done) :]
+            done, size = new, 4 * size
+        tokens = self._read(text)
+        if tokens[: len(done)] != done:
+            expected = "Expected a text whose first tokens do not depend on what is far behind them"
+            raise BadInput(f"{expected}, got one where they do: use a shorter text.")
+        yield from tokens[len(done) :]
 
     def _read(self, text: str) -> list[int]:
         expected = "Expected a text of letters that the model's vocabulary can write"
@@ -260,7 +324,15 @@ class ByteLevelTokenizer:
             content = text.encode()
         except UnicodeEncodeError as error:
             raise BadInput(f"{expected}, got bytes that are no UTF-8: leave them out.") from error
-        tokens = self.engine.encode(text, add_special_tokens=False).ids
+        encoding = self.engine.encode(text, add_special_tokens=False)
+        tokens: list[int] = encoding.ids
+        if self.unknown is not None and self.unknown in tokens:
+            name = self.engine.id_to_token(self.unknown)
+            pairs = zip(tokens, encoding.offsets, strict=True)
+            parts = (text[start:stop] for token, (start, stop) in pairs if token == self.unknown)
+            # Its own name in a text is read as the token.
+            if (letter := next((part for part in parts if part != name), None)) is not None:
+                raise BadInput(f"{expected}, got {letter[:20]!r}: leave it out.")
         # The engine drops bytes without a token; special tokens may still contain such bytes.
         if self.missing and len(content.translate(None, self.missing)) < len(content):
             # The first byte that differs from the text's own is the one that was dropped.
@@ -269,13 +341,101 @@ class ByteLevelTokenizer:
             if (at := next((at for at, (ours, its) in pairs if ours != its), None)) is not None:
                 letter = text[len(content[:at].decode("utf-8", "ignore"))]
                 raise BadInput(f"{expected}, got {letter!r}: leave it out.")
+        self._check_rows(tokens)
         return tokens
+
+    def _name(self, token: int) -> str:
+        """A token's name; of a row without a token, its number."""
+        name = self.engine.id_to_token(int(token))
+        padding = self.rows is not None and 0 <= token < self.rows
+        return numbered(token) if name is None and padding else name or ""
+
+    def _check_rows(self, tokens: Sequence[int]) -> None:
+        if self.rows is None or not tokens or (most := max(tokens)) < self.rows:
+            return
+        expected = f"Expected tokens below {self.rows}, the rows of the model's table"
+        raise BadInput(f"{expected}, got {most} ({self._name(most)!r}): leave it out.")
 
     def _check(self, tokens: Sequence[int]) -> None:
         checked_tokens(tokens, MOST_TOKENS)
-        unknown = (token for token in tokens if self.engine.id_to_token(int(token)) is None)
+        rows = self.rows or 0
+        unknown = (
+            token
+            for token in map(int, tokens)
+            if token >= rows and self.engine.id_to_token(token) is None
+        )
         if (token := next(unknown, None)) is not None:
             raise ValueError(f"Expected tokens of this model, got {token}: it has no such token.")
 
 
-Tokenizer = SymbolTokenizer | ByteLevelTokenizer
+@dataclasses.dataclass(frozen=True)
+class TokenNumbersOnly:
+    """In place of a tokenizer that cannot be read: prompts are token numbers, and so are texts.
+
+    Attributes:
+      reason: Why, as in "the folder has no tokenizer.json".
+      ends: Tokens that end a text.
+    """
+
+    reason: str
+    ends: frozenset[int] = frozenset()
+    start_name: str = NO_START
+    opening: tuple[int, ...] = ()
+
+    def encode(self, text: str) -> NoReturn:
+        """Raises ``BadInput``: a text cannot be read."""
+        raise self._refused("a text")
+
+    def stream(self, text: str) -> NoReturn:
+        """Raises ``BadInput``: a text cannot be read."""
+        raise self._refused("a text")
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> NoReturn:
+        """Raises ``BadInput``: a conversation cannot be read."""
+        raise self._refused("a conversation")
+
+    def encode_symbols(self, symbols: Sequence[str]) -> NoReturn:
+        """Raises ``BadInput``: the token of a symbol is not known."""
+        raise self._refused("digits")
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes of a token's number.
+
+        Args:
+          token: The number.
+
+        Returns:
+          It in brackets, as UTF-8.
+
+        Raises:
+          ValueError: It is no token number.
+        """
+        return self.token_text(token).encode()
+
+    def token_text(self, token: int) -> str:
+        """A token's number as text.
+
+        Args:
+          token: The number.
+
+        Returns:
+          It in brackets.
+
+        Raises:
+          ValueError: It is no token number.
+        """
+        checked_tokens([token], MOST_TOKENS)
+        return numbered(token)
+
+    def _refused(self, what: str) -> BadInput:
+        expected = f"Expected a model with a tokenizer that can be read, for {what}"
+        remedy = "use a verb with --prompt-tokens"
+        return BadInput(f"{expected}, got one for token numbers only ({self.reason}): {remedy}.")
+
+
+def numbered(token: int) -> str:
+    """The name of a token that has none: its number in brackets."""
+    return f"[{token}]"
+
+
+Tokenizer = SymbolTokenizer | TextTokenizer | TokenNumbersOnly

@@ -12,7 +12,7 @@ POLICIES = {
 SINKS = "c5"  # a window that keeps the first tokens
 FAMILIES = {
     "ones": "ink", "ones_zero": "c1", "ones_bos": "c2", "doubled_digits": "c3", "alternating": "c4",
-    "separators_in_phase": "c5", "separators_confounded": "c6",
+    "separators_in_phase": "c5", "separators_confounded": "c6", "ones_text": "c3",
 }  # fmt: skip
 FORMATS = {
     "f64": "ink", "f32": "c1", "bf16": "c2", "f16": "c3", "e4m3fn": "c4", "e5m2": "c5",

@@ -29,6 +29,9 @@ class ModelConstants:
     """The setting."""
     model_dim: int
     """Width of the residual stream."""
+    start_token: str | None = None
+    """What prompts with a start token begin with: its name, else those of the tokens that the model
+    expects before every text, else ``none``; missing in runs of before it was recorded."""
     tiling: str | None = None
     """Blocks in which long computations ran; missing in runs of before it was recorded."""
 

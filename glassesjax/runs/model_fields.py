@@ -8,9 +8,11 @@ from glassesjax.cache.obstacles import RANDOM_DIGITS
 from glassesjax.cache.readable import ranking_obstacle
 from glassesjax.model.language import LanguageModel
 from glassesjax.model.opening import encoding_name
+from glassesjax.model.prompts import FamilyPrompt
 from glassesjax.model.tiling import TILING
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.runs.constants import DTYPES, ModelConstants, with_settings
+from glassesjax.runs.prompt_fields import PromptText
 from glassesjax.tasks.text import DEFAULT_TEXT
 
 ConstantsT = TypeVar("ConstantsT", bound=ModelConstants)
@@ -41,6 +43,7 @@ def model_constants(
         "weights_sha256": lambda: model.source.get("weights_sha256"),
         "model_seed": lambda: model.seed,
         "model_dim": lambda: model.config.model_dim,
+        "start_token": lambda: model.tokenizer.start_name,
         "tiling": lambda: str(TILING),
         "num_layers": lambda: model.config.num_layers,
         "positions": lambda: encoding_name(model, getattr(settings, "positions", "none")),
@@ -51,3 +54,16 @@ def model_constants(
     }
     names = {field.name for field in dataclasses.fields(kind)} & known.keys() - others.keys()
     return with_settings(kind, settings, **{name: known[name]() for name in names}, **others)
+
+
+def prompt_text(shorter: FamilyPrompt, longer: FamilyPrompt) -> PromptText:
+    """What a row records of its two prompts as text.
+
+    Args:
+      shorter: One prompt.
+      longer: The other.
+    """
+    return PromptText(
+        text_round_trips=shorter.text_round_trips and longer.text_round_trips,
+        token_characters=longer.characters / longer.text_tokens,
+    )

@@ -39,6 +39,10 @@ _WRITES = ("generate", "longform", "recall")
 # Studies some of whose rows from before schema 1 lack fields or have another meaning; these have no
 # ``finite``, and their cells are measured again.
 _MEASURED_AGAIN = ("collapse", "bounded")
+# Settings that later versions added, by study, with the value that has the meaning of before.
+_ADDED: Mapping[object, Mapping[str, Any]] = {
+    study: {"prompt_tokens": []} for study in ("influence", "bounded", "generate", "longform")
+}
 _DECAY = "weight_decay_on"  # all weights decayed before this setting existed
 
 
@@ -51,7 +55,7 @@ def upgraded_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
       Under the names of today, with ``schema``; the meaning is unchanged if they had one.
     """
-    settings = renamed_settings(settings)
+    settings = {**_ADDED.get(settings.get("study"), {}), **renamed_settings(settings)}
     if "schema" in settings:
         return settings
     new = {"schema": SCHEMA, **settings}

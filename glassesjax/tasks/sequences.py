@@ -1,11 +1,12 @@
 """Families of prompt pairs whose last representations are compared.
 
-A family gives for each length n a shorter and a longer prompt as tuples of symbols. A symbol is
-one token for every model: a digit, a comma, or the beginning-of-sequence mark.
+A family gives for each length n a shorter and a longer prompt as tuples of symbols: digits, commas,
+or the beginning-of-sequence mark. Each symbol is the token that it has in the model's vocabulary,
+whatever the model's tokenizer makes of the joined text. The family ``ones_text`` is that text.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from glassesjax.errors import BadInput
 from glassesjax.memory import check_memory
@@ -27,6 +28,7 @@ class Family:
       label: As at the end of a line, in a few letters.
       meaning: One sentence on what differs within a pair.
       make: From a length n (at least 1) and a seed to the shorter and the longer prompt.
+      text: Whether the symbols are joined to a text, which the model's tokenizer splits.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Family:
     label: str
     meaning: str
     make: Callable[[int, int], tuple[Prompt, Prompt]]
+    text: bool = False
 
     def pair(self, length: int, seed: int) -> tuple[Prompt, Prompt]:
         """The shorter and the longer prompt of a length.
@@ -54,19 +57,19 @@ class Family:
         return self.make(length, seed)
 
 
-def repeats_last_token(shorter: Prompt, longer: Prompt) -> bool:
+def repeats_last_token(shorter: Sequence[object], longer: Sequence[object]) -> bool:
     """Whether the longer prompt is the shorter one with its last token repeated.
 
     This is the hypothesis of Theorem 4.2 on the two prompts.
 
     Args:
-      shorter: One prompt, not empty.
+      shorter: One prompt, not empty, in tokens or symbols.
       longer: The other.
 
     Returns:
       True where the hypothesis holds.
     """
-    return longer == (*shorter, shorter[-1])
+    return tuple(longer) == (*shorter, shorter[-1])
 
 
 def run_family(name: str) -> Family:
@@ -163,5 +166,17 @@ FAMILIES = {
             " added one also shifts the place of the last comma, so two things differ at once.",
             lambda n, seed: (_grouped_from_start(n), _grouped_from_start(n + 1)),
         ),
+        Family(
+            "ones_text",
+            "Ones as a text",
+            "ones as a text",
+            "The text of n ones against that of n + 1, as the model's tokenizer splits it: n counts"
+            " characters. Where several make one token, runs of tokens are shorter, and the last"
+            " token changes with n.",
+            lambda n, seed: (("1",) * n, ("1",) * (n + 1)),
+            text=True,
+        ),
     )
 }
+SYMBOL_FAMILIES = tuple(name for name, family in FAMILIES.items() if not family.text)
+"""Those whose prompts are tokens of symbols, the same for every tokenizer."""

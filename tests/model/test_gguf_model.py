@@ -10,8 +10,8 @@ from model.made_gguf import LLAMA, Entry, Raw, header, llama_file, llama_tensors
 
 from glassesjax.errors import BadInput
 from glassesjax.model import flat_parameters, open_gguf
-from glassesjax.model.families import LLAMA_KEYS, LLAMA_NEUTRAL, llama_config
 from glassesjax.model.gguf_file import read_gguf
+from glassesjax.model.gguf_llama import LLAMA_KEYS, LLAMA_NEUTRAL, llama_config
 from glassesjax.model.gguf_tokenizer import SWITCHES_OFF, tokenizer_from_gguf
 from glassesjax.studies.generate.rows import Job
 

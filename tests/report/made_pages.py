@@ -36,6 +36,15 @@ from proofs_numeric.verify.run import result as verify_result
 def _collapse():
     wide = {"positions": ("none", "rotary"), "formats": ("f64", "f32", "bf16")}
     lengths = tuple(2**at for at in range(9))
+    of_text = {"text_round_trips": True, "token_characters": 2.75}
+    of_symbols = lambda row: {"text_round_trips": row["length"] < 3, "token_characters": 1.0}
+    rows = collapse_rows(families=("ones_text", "ones_bos"))
+    yield (
+        "text",
+        collapse(
+            [row | (of_text if row["family"] == "ones_text" else of_symbols(row)) for row in rows]
+        ),
+    )
     yield "encodings", collapse(**wide, lengths=lengths)
     yield "not-finite", collapse(**wide, signal=lambda n: None if n == 8 else 1 / n)
     yield "equal", collapse(signal=lambda n: 0.0)

@@ -59,7 +59,8 @@ def test_a_policys_name_of_then_is_what_it_did(before, now):
     ],
 )
 def test_no_text_was_the_bible_for_models_that_read_text(before, now):
-    assert upgraded_settings(before) == {**before, "schema": 1, "text": now}
+    added = {"prompt_tokens": []} if before["study"] == "bounded" else {}
+    assert upgraded_settings(before) == {**before, **added, "schema": 1, "text": now}
 
 
 def test_what_has_a_schema_is_left_alone():
@@ -74,7 +75,13 @@ def test_what_has_a_schema_is_left_alone():
 
 
 def test_settings_have_their_names_of_now_in_every_schema():
-    plain = {"study": "generate", "baseline": "none", "position_ids": "original", "seed": 0}
+    plain = {
+        "study": "generate",
+        "prompt_tokens": [],
+        "baseline": "none",
+        "position_ids": "original",
+        "seed": 0,
+    }
     before = {"study": "generate", "beside": "nothing", "spacing": "true", "seed": 0}
     for schema in (1, 2):
         assert upgraded_settings({"schema": schema, **before}) == {"schema": schema, **plain}

@@ -6,7 +6,8 @@ import jax
 
 from glassesjax.model import Decoder, DecoderConfig, GatedMlp, Rotary
 from glassesjax.model.language import LanguageModel, ModelHeader
-from glassesjax.model.tokenizer import BYTES, ByteLevelTokenizer
+from glassesjax.model.spelling import BYTES
+from glassesjax.model.tokenizer import TextTokenizer
 
 END = 256
 NAMES = {byte: name for name, byte in BYTES.items()}
@@ -25,9 +26,7 @@ class Bytes:
         return "<end>" if token == END else NAMES[token]
 
 
-TOKENIZER = ByteLevelTokenizer(
-    engine=Bytes(), bos=None, eos=END, adds_bos=False, chat_template=None
-)
+TOKENIZER = TextTokenizer(engine=Bytes(), bos=None, eos=END, opening=(), chat_template=None)
 CONFIG = DecoderConfig(
     vocab_size=257,
     num_layers=2,

@@ -48,6 +48,7 @@ MEETS = {
     "ones_bos": lambda n: True,
     "doubled_digits": lambda n: True,
     "alternating": lambda n: True,
+    "ones_text": lambda n: True,  # in symbols; in tokens as the tokenizer splits the text
     "ones_zero": lambda n: False,
     "separators_in_phase": lambda n: n < 3,
     "separators_confounded": lambda n: n % 3 == 1,

@@ -21,6 +21,7 @@ from glassesjax.files import Row
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.opening import check_unread, reading_limit
+from glassesjax.model.prompts import numbered_prompt
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.precision import RoundingPlan
 from glassesjax.runs.constants import DTYPES
@@ -70,7 +71,9 @@ def cells(
     texts: dict[str, tuple[int, ...]] = {}
     if "influence" in settings.kinds:
         limit = reading_limit(settings.max_tokens, config)
-        if isinstance(tokenizer, SymbolTokenizer):
+        if settings.prompt_tokens:
+            tokens = numbered_prompt(settings.prompt_tokens, config.vocab_size)[:limit]
+        elif isinstance(tokenizer, SymbolTokenizer):
             check_unread(settings.text, settings.model)
             digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
             tokens = tokenizer.encode_symbols((BOS, *(settings.prompt or digits)))[:limit]

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, Literal
 
 from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.prompt_fields import PromptText
 from glassesjax.runs.row_schema import RowSchema
 
 Norm = Literal["l2", "linf", "relative_l1"]
@@ -47,6 +48,7 @@ class DistanceRow:
     missing where it says nothing."""
     prompt_tokens: int
     """All tokens of the shorter prompt."""
+    prompt_text: PromptText | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

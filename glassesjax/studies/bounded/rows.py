@@ -1,6 +1,7 @@
 """Rows of the bounded study: distances of runs, and influence under a policy."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple, NoReturn, get_args
@@ -21,7 +22,10 @@ from glassesjax.model.config import (
     Sinusoidal,
 )
 from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.model.prompts import family_prompt, start_length
 from glassesjax.precision import F32, F64
+from glassesjax.runs.model_fields import prompt_text
+from glassesjax.runs.prompt_fields import PromptText
 from glassesjax.studies.bounded.records import DistanceRow, Norm, TokenRow, Vectors
 from glassesjax.tasks.sequences import run_family
 from glassesjax.theory.pruned import counted_up_to, equal_from, paths_left, retained_pairs
@@ -46,6 +50,8 @@ class Runs(NamedTuple):
     pairs: tuple[tuple[int, int], ...]
     """For each length the two prompts: a row of the trunk, or beyond its length a try."""
     lengths: tuple[int, ...]
+    texts: tuple[PromptText, ...]
+    """For each length the two prompts as text."""
     lead: int
     """Tokens before the run."""
     tail: int
@@ -66,14 +72,15 @@ def lay_out(
       model: Its tokenizer and context.
 
     Raises:
-      BadInput: A prompt is longer than the context, or a symbol is not one token.
+      BadInput: A prompt is longer than the context, or the vocabulary lacks a symbol.
     """
     limit = model.config.max_length
     if limit is not None and lengths[-1] > limit:  # before so many symbols are made
         _refuse_length(limit, lengths[-1], family, lengths[-1])
     symbols = [run_family(family).pair(length, seed) for length in lengths]
-    encode = model.tokenizer.encode_symbols
-    prompts = [(encode(shorter), encode(longer)) for shorter, longer in symbols]
+    encode = functools.partial(family_prompt, model.tokenizer, run_family(family))
+    encoded = [(encode(shorter), encode(longer)) for shorter, longer in symbols]
+    prompts = [(shorter.tokens, longer.tokens) for shorter, longer in encoded]
     trunk = prompts[-1][1]
     if limit is not None and len(trunk) > limit:
         _refuse_length(limit, lengths[-1], family, len(trunk))
@@ -86,13 +93,15 @@ def lay_out(
 
     # A prefix of the trunk is in its pass already: row len - 1 is its last token.
     pairs = tuple((place(shorter), place(longer)) for shorter, longer in prompts)
-    lead, tail = int(family == "ones_bos"), int(family == "ones_zero")
+    lead = start_length(model.tokenizer) if family == "ones_bos" else 0
+    tail = int(family == "ones_zero")
     return Runs(
         trunk=trunk,
         tried=tuple(prompt[-1] for prompt in tries),
         after=tuple(len(prompt) - 1 for prompt in tries),
         pairs=pairs,
         lengths=tuple(lengths),
+        texts=tuple(prompt_text(*pair) for pair in encoded),
         lead=lead,
         tail=tail,
         repeats=family in ("ones", "ones_zero", "ones_bos"),
@@ -187,6 +196,7 @@ def collapse_rows(
                 same_bits=bool(np.array_equal(first[index], second[index])),
                 equal_from=predicted,
                 prompt_tokens=before + 1,
+                prompt_text=runs.texts[index],
             )
 
 

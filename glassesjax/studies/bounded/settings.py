@@ -8,7 +8,7 @@ from glassesjax.cache.budget_text import check_budget
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, encodings, is_toy
 from glassesjax.runs.study import ModelName
-from glassesjax.settings import check_each, check_settings
+from glassesjax.settings import check_each, check_one, check_settings
 
 LENGTHS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 POLICIES = ("full", "window", "window+4", "h2o", "tova")
@@ -34,6 +34,8 @@ class BoundedSettings:
     """Run lengths n, in tokens of the run, ascending; each is compared with n + 1."""
     prompt: str = ""
     """The text whose tokens' influence is measured; for toy, digits and commas."""
+    prompt_tokens: tuple[int, ...] = ()
+    """That text as token numbers, to which nothing is added; in place of --prompt."""
     text: str | None = None
     """Source of that text if no prompt is given: ferry (if absent), a story that comes with
     this package, kjv, a novel by Jane Austen (persuasion, emma), or a UTF-8 file. Not for toy,
@@ -53,7 +55,7 @@ class BoundedSettings:
     """Seed of the probes and the random digits; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        check_settings(self, repeatable=("prompt_tokens",))
         names = distinct_policies(self.policies)
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
         for budget in self.slots:
@@ -80,8 +82,12 @@ class BoundedSettings:
             raise BadInput(f"{expected}, got {unknown[0]!r}: choose one.")
         if self.text is not None and is_toy(self.model):
             raise BadInput("Expected --text with a model that reads text, got toy: leave it out.")
-        if self.text is not None and self.prompt:
-            raise BadInput("Expected --prompt or --text, got both: leave one of the two out.")
+        given = {
+            "--prompt": self.prompt,
+            "--prompt-tokens": self.prompt_tokens,
+            "--text": self.text,
+        }
+        check_one(given)
 
     @property
     def encodings(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ arithmetic and in reference precision. *Rounded* is the distance of the two repr
 unrounded weights in reference precision after both are stored in the format.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, NoReturn, cast
 
@@ -20,6 +21,8 @@ from glassesjax.errors import BadInput
 from glassesjax.files import Row
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.model.narrow import under
+from glassesjax.model.prompts import family_prompt
 from glassesjax.precision import BF16, F16, F32, F64, FloatFormat, RoundingPlan, Site
 from glassesjax.studies.collapse.records import CollapseRow
 from glassesjax.studies.collapse.rows import (
@@ -31,7 +34,7 @@ from glassesjax.studies.collapse.rows import (
     wide_resolution,
 )
 from glassesjax.studies.collapse.settings import CollapseSettings, known_format
-from glassesjax.tasks.sequences import repeats_last_token, run_family
+from glassesjax.tasks.sequences import run_family
 from glassesjax.trace.collapse import NORMS, distance, last_representations, pack, pass_size
 from glassesjax.trace.noise import paired_noise
 
@@ -42,7 +45,7 @@ def lay_out(settings: CollapseSettings, model: ModelHeader | LanguageModel) -> d
     """The prompts of every family, in the model's tokens.
 
     Raises:
-      BadInput: A prompt is longer than the context, a symbol is not one token, or the model's
+      BadInput: A prompt is longer than the context, the vocabulary lacks a symbol, or the model's
         tokens see later ones, so that prompts do not share their prefixes.
     """
     check_order(model.config)
@@ -51,14 +54,14 @@ def lay_out(settings: CollapseSettings, model: ModelHeader | LanguageModel) -> d
         _refuse_length(limit, settings.lengths[-1], settings.families[0], settings.lengths[-1])
     for name in settings.families:
         family = run_family(name)
-        prompt_pairs = [family.pair(length, settings.seed) for length in settings.lengths]
-        encode = model.tokenizer.encode_symbols
-        shorter, longer = (tuple(map(encode, side)) for side in zip(*prompt_pairs, strict=True))
-        longest = max(map(len, longer))
+        encode = functools.partial(family_prompt, model.tokenizer, family)
+        prompt_pairs = (family.pair(length, settings.seed) for length in settings.lengths)
+        encoded = [(encode(shorter), encode(longer)) for shorter, longer in prompt_pairs]
+        of_name = Pairs.of(encoded)
+        longest = max(map(len, of_name.longer))
         if limit is not None and longest > limit:
             _refuse_length(limit, settings.lengths[-1], name, longest)
-        repeats = tuple(repeats_last_token(*pair) for pair in prompt_pairs)
-        pairs[name] = Pairs(shorter, longer, repeats)
+        pairs[name] = of_name
     return pairs
 
 
@@ -180,7 +183,8 @@ class _Passes:
         # A plan that simulates the storage of weights alone has nothing left to do on weights that
         # are stored so already: in float32 they share the program of the unrounded pass.
         simulated = plan.mode == "simulated" and plan.formats.keys() == {Site.WEIGHTS}
-        return rounded.at(UNROUNDED if simulated and rounded.dtype == F32.dtype else plan)
+        plan = UNROUNDED if simulated and rounded.dtype == F32.dtype else plan
+        return under(rounded, plan)
 
 
 SINGLE = RoundingPlan.everywhere(F32, mode="native")

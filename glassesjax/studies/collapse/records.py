@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, Literal
 
 from glassesjax.runs.constants import UNROUNDED, ModelConstants
+from glassesjax.runs.prompt_fields import PromptText
 from glassesjax.runs.record import names
 from glassesjax.runs.row_schema import RowSchema
 
@@ -70,7 +71,8 @@ class CollapseRow:
     family: str
     """Family of runs."""
     length: int
-    """Run length n, in tokens of the run; the other prompt's is n + 1."""
+    """Run length n, in tokens of the run, of ``ones_text`` in characters; the other prompt's is
+    n + 1."""
     prompt_tokens: int
     """All tokens of the shorter prompt."""
     longer_prompt_tokens: int
@@ -108,6 +110,7 @@ class CollapseRow:
     """Of the arrays that the arithmetic was done in."""
     rounding: str
     """Name of the rounding plan; ``none`` where nothing is rounded on purpose."""
+    prompt_text: PromptText | None = None
     answer: Answer | None = None
     certificate: Certificate | None = None
     detection: Detection | None = None

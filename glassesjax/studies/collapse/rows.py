@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from glassesjax.model.pretrained import LanguageModel
+from glassesjax.model.prompts import FamilyPrompt
 from glassesjax.precision import (
     F32,
     F64,
@@ -19,7 +20,10 @@ from glassesjax.precision import (
     ulp_distance,
 )
 from glassesjax.precision.bits import times_power
+from glassesjax.runs.model_fields import prompt_text
+from glassesjax.runs.prompt_fields import PromptText
 from glassesjax.studies.collapse.records import Answer, Certificate, CollapseRow, Detection
+from glassesjax.tasks.sequences import repeats_last_token
 from glassesjax.theory.margin import margin_certificates
 from glassesjax.trace.collapse import NORMS, Distance, Tokens, distance
 from glassesjax.trace.noise import PairedNoise
@@ -42,6 +46,17 @@ class Pairs(NamedTuple):
     longer: tuple[Tokens, ...]
     repeats_last: tuple[bool, ...]
     """Whether the theorem's hypothesis on the two prompts holds, by length."""
+    texts: tuple[PromptText, ...]
+    """The prompts as text, by length."""
+
+    @classmethod
+    def of(cls, encoded: Sequence[tuple[FamilyPrompt, FamilyPrompt]]) -> "Pairs":
+        """Of the shorter and the longer prompt of every length."""
+        shorter, longer = (
+            tuple(each.tokens for each in side) for side in zip(*encoded, strict=True)
+        )
+        repeats = tuple(map(repeats_last_token, shorter, longer))
+        return cls(shorter, longer, repeats, tuple(prompt_text(*pair) for pair in encoded))
 
 
 # Float64 arithmetic on the model's float32 weights, which stay as narrow as they were read.
@@ -97,8 +112,11 @@ def curve_rows(
             "repeats_last": repeats,
             "same_last": shorter[-1] == longer[-1],
             "finite": fine,
+            "prompt_text": text,
         }
-        for length, shorter, longer, repeats, fine in zip(lengths, *pairs, finite, strict=True)
+        for length, shorter, longer, repeats, text, fine in zip(
+            lengths, *pairs, finite, strict=True
+        )
     ]
     for curve in curves:
         yield from _rows(curve, number_format, model, shared_fields)

@@ -7,7 +7,7 @@ from glassesjax.model.toy import TOY_POSITIONS, encodings, is_toy
 from glassesjax.precision import FloatFormat, float_format
 from glassesjax.runs.study import ModelName
 from glassesjax.settings import check_settings
-from glassesjax.tasks.sequences import FAMILIES, run_family
+from glassesjax.tasks.sequences import SYMBOL_FAMILIES, run_family
 
 LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
@@ -17,10 +17,11 @@ class CollapseSettings:
     """How far apart are the last representations of runs of n and n + 1 tokens, in each format?"""
 
     model: ModelName
-    families: tuple[str, ...] = tuple(FAMILIES)
-    """Families of runs."""
+    families: tuple[str, ...] = SYMBOL_FAMILIES
+    """Families of runs; beside these ones_text."""
     lengths: tuple[int, ...] = LENGTHS
-    """Run lengths n, in tokens of the run, ascending; each is compared with n + 1."""
+    """Run lengths n, ascending: in tokens of the run, of ones_text in characters; each is compared
+    with n + 1."""
     formats: tuple[str, ...] = ("f32", "bf16", "f16")
     """Number formats: f64 f32 tf32 bf16 f16 e4m3fn e5m2 e2m1, or any as e5m7 (exponent, mantissa
     bits). Those with no native arithmetic here are simulated by explicit rounding."""

@@ -32,6 +32,11 @@ class PanelSummary:
     """At how many the longer prompt is the shorter one with its last token repeated."""
     same_last: bool
     """Whether both prompts end with the same token at all of them."""
+    text_round_trips: int | None
+    """At how many the model's tokenizer makes these tokens of the prompts' texts; None in rows of
+    before it was recorded."""
+    token_characters: float | None
+    """Characters of a prompt's text for each token, at the last length; None likewise."""
     own_at_last: float | None
     """The same in the format's own arithmetic, at the last length; None where it is not finite."""
     noise_at_last: float | None
@@ -294,6 +299,7 @@ def _panel(curves: Curves, panel: Panel) -> PanelSummary:
     resolved = [point.distance for point in signal if point.drawable and point.distance]
     # Where a coordinate is not finite there is no count.
     last = rounded[-1] if rounded and finite(rounded[-1].distance) is not None else None
+    texts = [row.prompt_text for row in rows if row.prompt_text is not None]
     return PanelSummary(
         panel=panel,
         mode=curves.mode(panel),
@@ -303,6 +309,8 @@ def _panel(curves: Curves, panel: Panel) -> PanelSummary:
         unfinite=sum(point.distance is None for point in signal),
         repeats_last=sum(row.repeats_last for row in rows),
         same_last=all(row.same_last for row in rows),
+        text_round_trips=sum(text.text_round_trips for text in texts) if texts else None,
+        token_characters=texts[-1].token_characters if texts else None,
         own_at_last=finite(own[-1].distance) if own else None,
         noise_at_last=noise[-1].distance if noise else None,
         times_error_at_last=times_error(signal[-1], noise[-1]) if signal and noise else None,

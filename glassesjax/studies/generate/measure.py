@@ -24,7 +24,9 @@ from glassesjax.errors import BadInput
 from glassesjax.files import Row
 from glassesjax.model.config import Rotary
 from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.model.narrow import under
 from glassesjax.model.opening import open_one
+from glassesjax.model.prompts import numbered_prompt
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.runs.places import check_save
 from glassesjax.studies.generate.records import TokenRow
@@ -113,6 +115,8 @@ def _start(
             raise BadInput(f"{expected}, got only finished ones {got} state.")
         # The prompts of the text's first part: positions and rows go on.
         return tuple(tuple(prompt) for prompt in saved.info["prompts"]), saved
+    if settings.prompt_tokens:
+        return (numbered_prompt(settings.prompt_tokens, header.config.vocab_size),), None
     if isinstance(tokenizer, SymbolTokenizer):
         if settings.chat:
             raise BadInput("Expected --chat with a model that reads text, got toy: leave it out.")
@@ -169,7 +173,7 @@ def measure(
 def _in_format(model: LanguageModel, settings: GenerateSettings) -> Unrolled:
     decoder = model.decoder
     with jax.enable_x64(settings.format == "f64"):
-        return unroll(decoder.at(settings.plan))
+        return unroll(under(decoder, settings.plan))
 
 
 def _write(settings: GenerateSettings, job: Job, model: Unrolled, show: Show) -> list[TokenRow]:

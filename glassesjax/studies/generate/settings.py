@@ -12,7 +12,7 @@ from glassesjax.model.toy import TOY_POSITIONS, is_toy
 from glassesjax.precision import RoundingPlan
 from glassesjax.runs.constants import DTYPES
 from glassesjax.runs.study import ModelName
-from glassesjax.settings import check_each, check_settings
+from glassesjax.settings import check_each, check_one, check_settings
 
 FIX_NOTHING = ("save", "resume")  # paths: of the state that is resumed the content counts
 
@@ -24,6 +24,8 @@ class GenerateSettings:
     model: ModelName
     prompt: tuple[str, ...] = ()
     """Texts to continue, all at once; for toy, digits and commas."""
+    prompt_tokens: tuple[int, ...] = ()
+    """One prompt as token numbers, to which nothing is added; in place of texts."""
     policy: str = "tova"
     """Policy: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], NAME out of full,
     window, h2o, h2o_mean, tova; by default h2o and h2o_mean decide by head, tova by
@@ -66,7 +68,7 @@ class GenerateSettings:
     """A file of --save to go on from, in place of prompts, with the same settings."""
 
     def __post_init__(self) -> None:
-        check_settings(self, repeatable=("prompt",))  # each is drawn for itself
+        check_settings(self, repeatable=("prompt", "prompt_tokens"))  # each is drawn for itself
         name = str(policy(self.policy))
         object.__setattr__(self, "policy", name)  # an alias is read, and never written
         check_each(
@@ -81,6 +83,13 @@ class GenerateSettings:
                 ),
             )
         )
+        check_one(
+            {
+                "--prompt": self.prompt,
+                "--prompt-tokens": self.prompt_tokens,
+                "--resume": self.resume,
+            }
+        )
         _ = self.sampling, self.rule  # both refuse what they cannot use
         check_budget(self.slots)
         # Settings that would have no effect are refused, not passed over.
@@ -92,8 +101,14 @@ class GenerateSettings:
             ),
             (narrow and not self.sampling.draws, "--temperature over 0 with --top-k or --top-p"),
             (self.system and not self.chat, "--chat with --system"),
-            (self.prompt and self.resume, "--prompt or --resume, not both"),
-            (not self.prompt and not self.resume, "--prompt, or a state to --resume"),
+            (
+                self.prompt_tokens and (self.chat or self.system),
+                "--prompt-tokens without --chat: they are the prompt as it is",
+            ),
+            (
+                not (self.prompt or self.prompt_tokens or self.resume),
+                "--prompt, --prompt-tokens, or a state to --resume",
+            ),
             (self.resume and (self.chat or self.system), "--resume without --chat: it goes on"),
             (self.positions != "none" and not is_toy(self.model), "--positions with the toy only"),
         ):

@@ -26,6 +26,7 @@ from glassesjax.model.opening import (
     open_one,
     reading_limit,
 )
+from glassesjax.model.prompts import numbered_prompt
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.precision import RoundingPlan
 from glassesjax.runs.constants import DTYPES
@@ -87,6 +88,10 @@ def open_subject(settings: InfluenceSettings) -> Subject:
 def _passages(settings: InfluenceSettings, model: ModelHeader) -> Iterator[Passage]:
     """The prompt, drawn digits, or passages spread evenly over each text."""
     limit, tokenizer = reading_limit(settings.max_tokens, model.config), model.tokenizer
+    if settings.prompt_tokens:
+        tokens = numbered_prompt(settings.prompt_tokens, model.config.vocab_size)
+        yield Passage("prompt", 0, tokens[:limit])
+        return
     if isinstance(tokenizer, SymbolTokenizer):
         check_unread(settings.text, settings.model)
         if settings.prompt:

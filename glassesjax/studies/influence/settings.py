@@ -6,7 +6,7 @@ from typing import Literal
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, is_toy
 from glassesjax.runs.study import ModelName
-from glassesjax.settings import check_settings
+from glassesjax.settings import check_one, check_settings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,6 +16,8 @@ class InfluenceSettings:
     model: ModelName
     prompt: str = ""
     """The text itself; for toy, digits and commas."""
+    prompt_tokens: tuple[int, ...] = ()
+    """The prompt as token numbers, to which nothing is added; in place of a text."""
     text: tuple[str, ...] = ()
     """Source of passages if no prompt is given: ferry (if absent), a story that comes
     with this package, kjv, novels by Jane Austen (persuasion, emma), or UTF-8 files. Not for toy,
@@ -51,7 +53,7 @@ class InfluenceSettings:
         return self.spectral
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        check_settings(self, repeatable=("prompt_tokens",))
         layers = self.spectral_layers
         for holds, wanted, got in (
             (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
@@ -81,5 +83,9 @@ class InfluenceSettings:
         if self.text and is_toy(self.model):
             wanted = "Expected --text with a model that reads text, got toy"
             raise BadInput(f"{wanted}: give it digits and commas by --prompt, or leave --text out.")
-        if self.text and self.prompt:
-            raise BadInput("Expected --prompt or --text, got both: leave one of the two out.")
+        given = {
+            "--prompt": self.prompt,
+            "--prompt-tokens": self.prompt_tokens,
+            "--text": self.text,
+        }
+        check_one(given)

@@ -19,7 +19,9 @@ from glassesjax.cache import (
 from glassesjax.cache.generate import generate
 from glassesjax.errors import BadInput
 from glassesjax.files import Row
+from glassesjax.model.narrow import under
 from glassesjax.model.opening import open_one
+from glassesjax.model.prompts import numbered_prompt
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.precision import RoundingPlan
 from glassesjax.runs.constants import DTYPES
@@ -45,7 +47,9 @@ def open_subject(settings: LongformSettings) -> Subject:
     """
     header = open_one(settings, settings.positions)
     tokenizer, config = header.tokenizer, header.config
-    if isinstance(tokenizer, SymbolTokenizer):
+    if settings.prompt_tokens:
+        prompt = numbered_prompt(settings.prompt_tokens, config.vocab_size)
+    elif isinstance(tokenizer, SymbolTokenizer):
         if settings.chat:
             raise BadInput("Expected --chat with a model that reads text, got toy: leave it out.")
         prompt = tokenizer.encode_symbols((BOS, *(settings.prompt or DIGITS)))
@@ -101,7 +105,7 @@ def measure(
     # Only while it computes, not across a yield: the caller keeps its own setting.
     with jax.enable_x64(settings.format == "f64"):
         plan = RoundingPlan.of_dtype(DTYPES[settings.format])
-        model = unroll(subject.model.decoder.at(plan))
+        model = unroll(under(subject.model.decoder, plan))
     full: list[list[int]] = []
     for cell, has in zip(subject.cells, there, strict=True):
         if has and cell.policy.bounded:

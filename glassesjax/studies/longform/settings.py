@@ -13,7 +13,7 @@ from glassesjax.cache.sampling import Sampling
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, is_toy
 from glassesjax.runs.study import ModelName
-from glassesjax.settings import check_each, check_settings
+from glassesjax.settings import check_each, check_one, check_settings
 
 TOP_P = 0.95  # default where tokens are sampled
 
@@ -25,6 +25,8 @@ class LongformSettings:
     model: ModelName
     prompt: str = ""
     """The text to continue; the beginning of a story (for toy, of digits) if empty."""
+    prompt_tokens: tuple[int, ...] = ()
+    """The prompt as token numbers, to which nothing is added; in place of a text."""
     chat: bool = False
     """Whether the prompt is a user's message, put into the model's own chat template."""
     policies: tuple[str, ...] = ("window", "window+4", "h2o", "tova")
@@ -54,7 +56,7 @@ class LongformSettings:
     """Seed of what is drawn; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        check_settings(self, repeatable=("prompt_tokens",))
         names = distinct_policies(self.policies)
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
         for budget in self.slots:
@@ -72,6 +74,8 @@ class LongformSettings:
             )
         )
         _ = self.sampling  # refuses what it cannot use
+        check_one({"--prompt": self.prompt, "--prompt-tokens": self.prompt_tokens})
+        check_one({"--chat": self.chat, "--prompt-tokens": self.prompt_tokens})
         if any(not policy(name).bounded for name in self.policies):
             expected = "Expected policies that evict, since full is always written too"
             raise BadInput(f"{expected}, got {', '.join(self.policies)}: leave full out.")

@@ -12,6 +12,7 @@ from glassesjax.cache import State, Unrolled, empty_state, state_bytes, unroll
 from glassesjax.cache.losses import Cell, losses
 from glassesjax.cache.policies import SHORT
 from glassesjax.files import Row
+from glassesjax.model.narrow import under
 from glassesjax.precision import RoundingPlan
 from glassesjax.runs.constants import DTYPES
 from glassesjax.runs.fill import Step
@@ -63,7 +64,7 @@ def measure(
 def _steps(
     settings: PerplexitySettings, subject: Subject, done: Callable[[Row], bool]
 ) -> Iterator[Step[PerplexityRow]]:
-    decoder = subject.model.decoder.at(RoundingPlan.of_dtype(DTYPES[settings.format]))
+    decoder = under(subject.model.decoder, RoundingPlan.of_dtype(DTYPES[settings.format]))
     model = unroll(decoder)
     for cell in subject.cells:
         key = {"policy": cell.name, "slots": cell.slots}

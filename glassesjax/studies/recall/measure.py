@@ -16,8 +16,9 @@ from glassesjax.errors import BadInput
 from glassesjax.files import Row
 from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig
+from glassesjax.model.narrow import under
 from glassesjax.model.opening import open_one
-from glassesjax.model.tokenizer import ByteLevelTokenizer
+from glassesjax.model.tokenizer import TextTokenizer
 from glassesjax.precision import RoundingPlan
 from glassesjax.runs.constants import DTYPES
 from glassesjax.studies.recall.reading import Cell, Reading, Subject, longest, reading, written
@@ -39,7 +40,7 @@ def open_subject(settings: RecallSettings) -> Subject:
     """
     header = open_one(settings, "none")
     tokenizer = header.tokenizer
-    if not isinstance(tokenizer, ByteLevelTokenizer):
+    if not isinstance(tokenizer, TextTokenizer):
         got = settings.model
         raise BadInput(f"Expected a model that reads text, got {got}: choose another.")
     number = settings.items * len(settings.tasks) * len(settings.lengths)
@@ -118,7 +119,7 @@ def measure(
     # Only while it computes: whoever takes the rows keeps their own setting.
     with jax.enable_x64(settings.format == "f64"):
         plan = RoundingPlan.of_dtype(DTYPES[settings.format])
-        model = unroll(subject.model.decoder.at(plan))
+        model = unroll(under(subject.model.decoder, plan))
     for one, cell in itertools.product(subject.readings, subject.cells):
         passage = one.passage
         key = {"task": passage.task, "length": passage.length, "item": passage.number}

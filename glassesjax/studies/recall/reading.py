@@ -6,7 +6,7 @@ from typing import NamedTuple
 from glassesjax.cache import Policy
 from glassesjax.cache.prefill import PrefillMode
 from glassesjax.model.pretrained import LanguageModel
-from glassesjax.model.tokenizer import ByteLevelTokenizer
+from glassesjax.model.tokenizer import TextTokenizer
 from glassesjax.tasks.bible import Passage, Question
 
 MORE = 4  # tokens that an answer may be longer than the expected one
@@ -64,12 +64,12 @@ class Subject(NamedTuple):
     """A model, what it reads, and how."""
 
     model: LanguageModel
-    tokenizer: ByteLevelTokenizer
+    tokenizer: TextTokenizer
     readings: tuple[Reading, ...]
     cells: tuple[Cell, ...]
 
 
-def reading(passage: Passage, tokenizer: ByteLevelTokenizer) -> Reading:
+def reading(passage: Passage, tokenizer: TextTokenizer) -> Reading:
     """A passage and its questions as token numbers.
 
     Returns:

@@ -14,7 +14,7 @@ from glassesjax.cache.losses import token_losses
 from glassesjax.cache.prefill import PrefillMode
 from glassesjax.cache.prompts import read_prompts
 from glassesjax.model.tiling import TILING
-from glassesjax.model.tokenizer import ByteLevelTokenizer
+from glassesjax.model.tokenizer import TextTokenizer
 from glassesjax.studies.recall.reading import MORE, Cell, Reading
 from glassesjax.studies.recall.records import RecallRow
 from glassesjax.studies.recall.settings import TRUNCATED
@@ -30,7 +30,7 @@ def recall_rows(
     *,
     size: int,
     mode: PrefillMode,
-    tokenizer: ByteLevelTokenizer,
+    tokenizer: TextTokenizer,
     words: int,
 ) -> Iterator[RecallRow]:
     """Processes a passage once, answers all its questions, and returns their rows.

@@ -24,6 +24,7 @@ from glassesjax.cache.replay import eviction_steps
 from glassesjax.cache.slots import empty_state
 from glassesjax.errors import BadInput
 from glassesjax.files import Row
+from glassesjax.model.narrow import under
 from glassesjax.model.opening import (
     check_unread,
     open_one,
@@ -102,7 +103,7 @@ def measure(
         if done({"policy": name, "slots": slots, "kind": "summary"}):
             continue
         with jax.enable_x64(settings.format == "f64"):
-            decoder, parts, finite = subject.model.decoder.at(plan), [], True
+            decoder, parts, finite = under(subject.model.decoder, plan), [], True
             # Representations and evictions alone: no logits are made.
             for part in prefill(unroll(decoder), tokens, rule, slots=slots):
                 parts.append(part.dropped)

@@ -160,8 +160,11 @@ def test_a_stop_string_ends_the_text_and_is_not_shown(finished, tmp_path, capsys
         (["--prompt", "2+2"], "'+'"),
         (["--prompt", "1", "--chat"], "got toy"),
         (["--prompt", "1", "--system", "Be brief."], "--chat with --system"),
-        ([], "--prompt, or a state to --resume"),
-        (["--prompt", "1", "--resume", "none"], "not both"),
+        ([], "--prompt, --prompt-tokens, or a state to --resume"),
+        (
+            ["--prompt", "1", "--resume", "none"],
+            "got --prompt and --resume: leave one of the two out",
+        ),
         (["--resume", "none"], "got 'none', which cannot be read"),
     ],
 )

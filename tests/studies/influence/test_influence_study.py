@@ -16,7 +16,7 @@ from studies.made_diverged import check_diverged, faults, joined, words_of
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.model.language import ModelHeader
-from glassesjax.model.tokenizer import ByteLevelTokenizer
+from glassesjax.model.tokenizer import TextTokenizer
 from glassesjax.precision import F64, RoundingPlan
 from glassesjax.runs.record import names, to_row
 from glassesjax.studies.influence import measure as study
@@ -291,7 +291,10 @@ def test_norms_without_operator_norms_are_the_same(subject, rows):
         ({"spectral": (0,)}, "--method exact only"),
         ({"passages": 0}, "1 or more"),
         ({"text": ("kjv",)}, "leave --text out"),
-        ({"model": "smollm2", "text": ("kjv",), "prompt": "In"}, "got both"),
+        (
+            {"model": "smollm2", "text": ("kjv",), "prompt": "In"},
+            "got --prompt and --text: leave one of the two out",
+        ),
         ({"model": "smollm2", "text": ("a", "a")}, "different --text"),
         ({"attention": ()}, "different --attention"),
         ({"attention": ("true", "true")}, "different --attention"),
@@ -339,7 +342,7 @@ class Words:
         return types.SimpleNamespace(ids=[int(word) for word in text.split()])
 
 
-WORDS = ByteLevelTokenizer(Words(), bos=None, eos=None, adds_bos=False, chat_template=None)
+WORDS = TextTokenizer(Words(), bos=None, eos=None, opening=(), chat_template=None)
 
 
 LINES = "\n".join(" ".join(str(10 * line + word) for word in range(10)) for line in range(50))

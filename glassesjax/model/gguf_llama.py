@@ -1,4 +1,4 @@
-"""Converts settings and weight names of published model families (GGUF llama) to ours."""
+"""Converts settings and weight names of GGUF files of the llama architecture to ours."""
 
 import math
 from collections.abc import Mapping

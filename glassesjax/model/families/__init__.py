@@ -1,0 +1,1 @@
+"""Families of published models: their configurations and weight names, and ours."""

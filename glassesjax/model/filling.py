@@ -1,0 +1,127 @@
+"""Reads weights a layer at a time from mapped files into arrays that are allocated once."""
+
+import mmap
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from glassesjax.errors import BadInput, brief
+from glassesjax.model.folder import ModelFolder
+from glassesjax.model.placing import TABLE, Placed, layer_name, layers_of
+from glassesjax.model.safetensors_file import map_safetensors, read_tensor
+from glassesjax.model.weights import parameter_shapes
+
+ALIGNMENT = 64  # bytes; JAX takes such an array of NumPy as its own on a CPU, without a copy
+BLOCK = 1 << 21  # numbers that are converted and checked at a time
+LEAST_SHARD = 1 << 16  # numbers; smaller arrays are whole on every device
+
+
+def read_arrays(
+    folder: ModelFolder, placed: Placed, dtype: np.dtype, mesh: Mesh | None
+) -> dict[str, Array]:
+    """The weights of a folder under our names, stacked over layers.
+
+    One stacked array is filled at a time, and the file's pages are not copied elsewhere.
+
+    Args:
+      folder: Its headers.
+      placed: Where each weight lies.
+      dtype: Of the arrays.
+      mesh: Devices over which large arrays are sharded; None for the default device.
+
+    Raises:
+      BadInput: A weight is not finite, also after rounding, or an unembedding that a tied model
+        repeats is not its table.
+    """
+    maps = {path: map_safetensors(path) for path in folder.files}
+    read = lambda name: _tensor(folder, maps, name)
+    if placed.repeated is not None:
+        table = read(placed.sources[TABLE].names[0])
+        _check_repeated(folder, placed.repeated, table, read(placed.repeated))
+    arrays = {}
+    for ours, shape in parameter_shapes(placed.config).items():
+        buffer = aligned(shape, dtype)
+        if ours in placed.zeros:
+            buffer[...] = 0
+        else:
+            source = placed.sources[ours]
+            layers = layers_of(ours, placed.config)
+            for layer in layers:
+                names = [layer_name(name, layer) for name in source.names]
+                files = [read(name) for name in names]
+                values = source.layout.take(files, placed.config, layer)
+                into = buffer[layer] if len(layers) > 1 or ours.startswith("blocks.") else buffer
+                _fill(into.reshape(values.shape), values, f"{names[0]} of {folder.folder}")
+        arrays[ours] = _put(buffer, mesh)
+        del buffer
+    return arrays
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An uninitialised array whose first byte is aligned for JAX."""
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def _tensor(folder: ModelFolder, maps: Mapping[Path, mmap.mmap], name: str) -> np.ndarray:
+    path, entry = folder.tensors[name]
+    return read_tensor(path, maps[path], name, entry)
+
+
+def _fill(into: np.ndarray, values: np.ndarray, name: str) -> None:
+    """Copies values into an array of the same shape, some rows at a time, converted."""
+    rows = max(1, BLOCK // max(1, int(np.prod(values.shape[1:], dtype=np.int64))))
+    for start in range(0, len(values), rows):
+        part = into[start : start + rows]
+        with np.errstate(over="ignore", invalid="ignore"):
+            part[...] = values[start : start + rows]
+        if not _finite(part):
+            if _finite(np.ascontiguousarray(values[start : start + rows])):
+                got = f"one of {name} beyond its range"
+                raise BadInput(f"Expected weights in {into.dtype.name}, got {got}: choose another.")
+            raise BadInput(f"Expected finite weights, got NaN or infinity in {name}: use another.")
+
+
+def _finite(array: np.ndarray) -> bool:
+    if array.dtype.itemsize != 2:
+        return bool(np.isfinite(array).all())
+    # An exponent of ones alone; on integers, which is faster than on 16-bit floats.
+    mask = np.uint16(0x7C00 if array.dtype == np.float16 else 0x7F80)
+    return not bool(((array.view(np.uint16) & mask) == mask).any())
+
+
+def _put(buffer: np.ndarray, mesh: Mesh | None) -> Array:
+    if mesh is None:
+        return jax.device_put(buffer)
+    # Auto: the compiler propagates shardings; they are no part of array types.
+    mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
+    sharding = NamedSharding(mesh, _spec(buffer.shape, mesh))
+    return jax.make_array_from_callback(buffer.shape, sharding, lambda index: buffer[index])
+
+
+def _spec(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    """Over all devices along the last axis but one that they divide; whole where none is."""
+    count, spec = mesh.devices.size, [None] * len(shape)
+    if int(np.prod(shape, dtype=np.int64)) >= LEAST_SHARD:
+        for axis in (len(shape) - 2, len(shape) - 1):
+            if axis >= 0 and shape[axis] % count == 0:
+                return PartitionSpec(
+                    *[mesh.axis_names if at == axis else None for at in range(len(shape))]
+                )
+    return PartitionSpec(*spec)
+
+
+def _check_repeated(folder: ModelFolder, name: str, table: np.ndarray, again: np.ndarray) -> None:
+    rows = max(1, BLOCK // max(1, table.shape[-1]))
+    for start in range(0, len(table), rows):
+        part = slice(start, start + rows)
+        if not np.array_equal(table[part], again[part]):
+            got = f"another {brief(name)} in {folder.folder}"
+            expected = "Expected the table of embeddings as the unembedding of a tied model"
+            raise BadInput(f"{expected}, got {got}: use another model.")

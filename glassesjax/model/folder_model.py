@@ -1,0 +1,118 @@
+"""Opens a model's folder: its header, and then its weights in the wanted dtype."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
+
+from glassesjax.errors import BadInput
+from glassesjax.model.filling import read_arrays
+from glassesjax.model.folder import ModelFolder, read_folder
+from glassesjax.model.folder_tokenizer import open_tokenizer
+from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.model.placing import NAMES, Placed, place
+from glassesjax.model.weights import build_decoder
+from glassesjax.precision import BF16, F16, F32, F64, FloatFormat, RoundingPlan
+
+FORMATS: dict[str, FloatFormat] = {fmt.name: fmt for fmt in (F64, F32, BF16, F16)}
+NARROW = (BF16, F16)
+
+
+def folder_header(
+    path: Path, *, weights: Path | None = None, dtype: DTypeLike | None = None, mesh: Mesh | None
+) -> ModelHeader:
+    """The header of a folder, without reading weights.
+
+    Args:
+      path: The folder.
+      weights: A file of all weights in it, where it is not the usual one.
+      dtype: Of the weights; that of the file if absent (``stored_format``).
+      mesh: Devices over which large weights are sharded.
+
+    Raises:
+      BadInput: The folder is no model that is supported, or the dtype is not available.
+    """
+    folder = read_folder(path, weights)
+    placed = place(folder)
+    fmt = stored_format(placed) if dtype is None else format_of(dtype)
+    tokenizer = open_tokenizer(path, placed.config.vocab_size)
+
+    def read() -> LanguageModel:
+        with ThreadPoolExecutor(1) as pool:  # hashed while the weights are read
+            digest = pool.submit(digest_of, folder.files)
+            arrays = read_arrays(folder, placed, np.dtype(fmt.dtype), mesh)
+            decoder = build_decoder(placed.config, arrays)
+            source = {
+                "weights": weights_text(folder, placed, fmt),
+                "weights_sha256": digest.result(),
+            }
+        if fmt in NARROW:
+            decoder = decoder.at(RoundingPlan(weights=fmt, mode="native", carrier=F32))
+        return LanguageModel(str(path), decoder, tokenizer, source)
+
+    itemsize = np.dtype(fmt.dtype).itemsize
+    return ModelHeader(str(path), placed.config, tokenizer, read, itemsize)
+
+
+def stored_format(placed: Placed) -> FloatFormat:
+    """The format in which weights are kept where none is asked for.
+
+    That of the file where it is of 16 bits and no weight is computed from it; float32 else.
+    """
+    formats = [FORMATS[NAMES[dtype]] for dtype in placed.dtypes]
+    narrow = len(formats) == 1 and formats[0] in NARROW and not placed.computed
+    return formats[0] if narrow else F32
+
+
+def format_of(dtype: DTypeLike) -> FloatFormat:
+    """The format of a dtype in which a decoder may be stored.
+
+    Raises:
+      BadInput: There is none, or it needs 64-bit types, which are off.
+    """
+    known = {jnp.dtype(fmt.dtype).name: fmt for fmt in FORMATS.values()}
+    known |= FORMATS
+    try:
+        name = dtype if isinstance(dtype, str) and dtype in known else jnp.dtype(dtype).name
+    except TypeError as error:
+        raise BadInput(
+            f"Expected a dtype, got {dtype!r}: use one of {', '.join(known)}."
+        ) from error
+    if name not in known:
+        raise BadInput(f"Expected a dtype out of {', '.join(known)}, got {name}: use one of them.")
+    if known[name] == F64 and not jax.config.read("jax_enable_x64"):
+        expected = "Expected 64-bit types for float64, got jax_enable_x64 off"
+        raise BadInput(f"{expected}: switch it on, or use float32.")
+    return known[name]
+
+
+def weights_text(folder: ModelFolder, placed: Placed, fmt: FloatFormat) -> str:
+    """What the weights are, for rows: file, formats, and what was chosen at opening."""
+    (first, *others) = folder.files
+    name = f"{len(folder.files)} shards" if others else first.name
+    stored = " and ".join(NAMES[dtype] for dtype in placed.dtypes)
+    parts = [f"{name} in {stored}"]
+    if not all(fmt.contains(FORMATS[NAMES[dtype]]) for dtype in placed.dtypes):
+        parts.append(f"rounded to {fmt.name}")
+    elif placed.computed:
+        parts.append(f"some computed, in {fmt.name}")
+    return "; ".join([*parts, *placed.notes])
+
+
+def digest_of(files: tuple[Path, ...]) -> str:
+    """SHA-256 of a file, or of several files' digests and names in lines as ``sha256sum`` has."""
+    digests = [_digest(path) for path in files]
+    if len(files) == 1:
+        return digests[0]
+    lines = [f"{digest}  {path.name}\n" for digest, path in zip(digests, files, strict=True)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

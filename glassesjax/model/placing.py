@@ -1,0 +1,149 @@
+"""Where each weight of a decoder lies in a folder, validated from headers alone."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from glassesjax.errors import BadInput, brief
+from glassesjax.model.config import DecoderConfig
+from glassesjax.model.families.family import Family, Source
+from glassesjax.model.families.keys import Keys
+from glassesjax.model.families.table import family_of
+from glassesjax.model.folder import ModelFolder
+from glassesjax.model.safetensors_file import FLOATS
+from glassesjax.model.weights import parameter_shapes
+
+NAMES = {"F64": "f64", "F32": "f32", "BF16": "bf16", "F16": "f16"}
+TABLE = "embed.table"
+STACKED = "blocks."
+
+
+class Placed(NamedTuple):
+    """A folder's decoder, and where its weights are."""
+
+    family: Family
+    config: DecoderConfig
+    sources: Mapping[str, Source]
+    """By our name; the file's names as they are there."""
+    zeros: frozenset[str]
+    notes: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    """Names of the dtypes in which the weights are stored, such as ``BF16``."""
+    repeated: str | None
+    """The file's name of an unembedding that repeats the table of embeddings."""
+
+    @property
+    def computed(self) -> bool:
+        """Whether some weight is computed from those of the file."""
+        return any(source.layout.computes for source in self.sources.values())
+
+
+def place(folder: ModelFolder) -> Placed:
+    """Compares a folder's tensors with what its configuration needs.
+
+    Args:
+      folder: Its headers.
+
+    Raises:
+      BadInput: The family or a key is not supported, or a tensor is missing, unknown, of another
+        shape or of a dtype that holds no weights.
+    """
+    keys = Keys(folder.config, str(folder.config_path))
+    family = family_of(keys)
+    reading = family.read(keys)
+    keys.check_all_read()
+    try:
+        config = DecoderConfig(**reading.settings)
+        # Before shapes are made of sizes that may be anything.
+        sizes = (config.vocab_size, config.model_dim, config.num_heads * config.key_dim)
+        if max(*sizes, config.mlp_dim) > _largest(folder):
+            raise ValueError(f"Expected sizes of its tensors, got {max(*sizes, config.mlp_dim)}")
+        shapes = parameter_shapes(config)
+    except BadInput:
+        raise
+    except (ValueError, TypeError, OverflowError) as error:
+        raise keys.refusal("sizes that make a model", str(error).rstrip(".")) from error
+    prefix = family.prefix
+    if any(name.startswith(prefix) for name in folder.tensors):
+        prefix = ""
+    sources = {
+        ours: source._replace(names=tuple(_name(name, prefix, folder) for name in source.names))
+        for ours, source in reading.sources.items()
+    }
+    used = _check_tensors(folder, config, shapes, sources, reading.zeros)
+    repeated = _check_others(folder, family, sources, used)
+    dtypes = sorted({folder.tensors[name].entry.dtype for name in used})
+    for dtype in dtypes:
+        if dtype not in FLOATS:
+            expected = f"weights of {', '.join(NAMES.values())}"
+            raise keys.refusal(expected, f"{dtype}, as quantized models have")
+    return Placed(family, config, sources, reading.zeros, reading.notes, tuple(dtypes), repeated)
+
+
+def layer_name(name: str, layer: int) -> str:
+    """The name of a layer's tensor."""
+    return name.replace("{}", str(layer))
+
+
+def layers_of(ours: str, config: DecoderConfig) -> range:
+    """The layers whose tensors make a weight; one for a weight of no layer."""
+    return range(config.num_layers if ours.startswith(STACKED) else 1)
+
+
+def _largest(folder: ModelFolder) -> int:
+    return max(
+        (size for tensor in folder.tensors.values() for size in tensor.entry.shape), default=0
+    )
+
+
+def _name(names: str, prefix: str, folder: ModelFolder) -> str:
+    """Of several names of a tensor the one that is there; without the prefix if it is left out."""
+    every = [name.removeprefix(prefix) for name in names.split("|")]
+    return next((name for name in every if layer_name(name, 0) in folder.tensors), every[0])
+
+
+def _check_tensors(
+    folder: ModelFolder,
+    config: DecoderConfig,
+    shapes: Mapping[str, tuple[int, ...]],
+    sources: Mapping[str, Source],
+    zeros: frozenset[str],
+) -> set[str]:
+    used: set[str] = set()
+    for ours, shape in shapes.items():
+        if ours in zeros:
+            continue
+        source = sources[ours]
+        one = shape[1:] if ours.startswith(STACKED) else shape
+        expected = source.layout.shapes(one, config)
+        for layer in layers_of(ours, config):
+            for name, wanted in zip(source.names, expected, strict=True):
+                name = layer_name(name, layer)
+                if name not in folder.tensors:
+                    got = f"one in which {name} is missing"
+                    raise _refusal(folder, f"the tensors of {config.num_layers} layers", got)
+                if (got := folder.tensors[name].entry.shape) != wanted:
+                    got = f"{list(got)} for {list(wanted)} in {name}"
+                    raise _refusal(folder, "tensors that fit its configuration", got)
+                used.add(name)
+    return used
+
+
+def _check_others(
+    folder: ModelFolder, family: Family, sources: Mapping[str, Source], used: set[str]
+) -> str | None:
+    """Refuses tensors that are neither used nor known to be no weights."""
+    repeated = None
+    for name, tensor in folder.tensors.items():
+        if name in used or any(f".{name}".endswith(f".{end}") for end in family.buffers):
+            continue
+        table = folder.tensors[sources[TABLE].names[0]].entry
+        if name == family.unembedding and tensor.entry.shape == table.shape:
+            repeated = name  # of a tied model; compared with the table once it is read
+            continue
+        got = f"also {brief(name)}"
+        raise _refusal(folder, f"the tensors of a model of {family.title}", got)
+    return repeated
+
+
+def _refusal(folder: ModelFolder, expected: str, got: str) -> BadInput:
+    return BadInput(f"Expected {expected} in {folder.folder}, got {got}: use another model.")
