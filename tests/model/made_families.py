@@ -50,7 +50,8 @@ def made(name, config):
     return tensors
 
 
-def family_folder(path, name):
-    """A folder of that family."""
-    config = ROWS[name] | {"model_type": name, "pad_token_id": 0}
-    return folder(path, config, made(name, ROWS[name]))
+def family_folder(path, name, **sizes):
+    """A folder of that family, with some of its settings."""
+    config = ROWS[name] | {key: size for key, size in sizes.items() if key in ROWS[name]}
+    every = config | {"model_type": name, "pad_token_id": 0}
+    return folder(path, every, made(name, config))
