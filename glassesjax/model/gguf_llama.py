@@ -91,8 +91,9 @@ PARTS = ("adapter", "clip", "imatrix")
 def llama_config(metadata: Mapping[str, Any], *, vocab_size: int, tied: bool) -> DecoderConfig:
     """Settings of a GGUF file of the llama architecture.
 
-    Query and key rows of such files are ordered for rotation of neighboring coordinates, so that
-    the rotation is ``interleaved``; the halves form on the same rows raises no error and is wrong.
+    Query and key rows of such files are ordered for rotation of neighboring coordinates.
+    ``llama_arrays`` puts them back into the order of published checkpoints, for rotation of
+    halves; the halves form on the rows as they are raises no error and is wrong.
 
     Args:
       metadata: The file's key-value pairs.
@@ -192,7 +193,7 @@ def _llama_positions(metadata: Mapping[str, Any], head_dim: int) -> Rotary:
         expected = "one factor in llama.rope.scaling.factor and llama.rope.scale_linear"
         raise _contradiction(expected, f"{factor} and {old}")
     scale = 1.0 if kind == "none" else factor
-    return Rotary(base=base, fraction=rotated / head_dim, scale=scale, style="interleaved")
+    return Rotary(base=base, fraction=rotated / head_dim, scale=scale)
 
 
 def _number(
@@ -255,27 +256,43 @@ def _in_layer(index: int, name: str) -> str:
     return f"blk.{index}.{name}"
 
 
-def llama_arrays(tensors: Mapping[str, np.ndarray], num_layers: int) -> dict[str, Array]:
+def llama_arrays(tensors: Mapping[str, np.ndarray], config: DecoderConfig) -> dict[str, Array]:
     """Weights of a llama file under our names, stacked over layers.
 
     Args:
       tensors: De-quantized arrays under their GGUF names, matrices [out, in]; each is looked up
         once, so that they need not be in memory together.
-      num_layers: Number of blocks.
+      config: Of ``llama_config``.
 
     Returns:
-      What ``build_decoder`` takes.
+      What ``build_decoder`` takes: rows of queries and keys in the order of published checkpoints.
 
     Raises:
       BadInput: A tensor is missing, or one is there that this architecture has no place for.
     """
-    _check_names(tensors, num_layers)
-    arrays = {
-        f"blocks.{ours}": jnp.asarray(_stacked(tensors, name, num_layers))
-        for name, ours in LLAMA_LAYER.items()
-    }
+    _check_names(tensors, config.num_layers)
+    turned = {"attn_q.weight": config.num_heads, "attn_k.weight": config.kv_heads}
+
+    def stacked(name: str) -> np.ndarray:
+        stack = _stacked(tensors, name, config.num_layers)
+        if name in turned:
+            _order_halves(
+                stack.reshape(config.num_layers * turned[name], -1, stack.shape[-1]), config
+            )
+        return stack
+
+    arrays = {f"blocks.{ours}": jnp.asarray(stacked(name)) for name, ours in LLAMA_LAYER.items()}
     outer = {name: ours for name, ours in LLAMA_OUTER.items() if name in tensors}
     return arrays | {ours: jnp.asarray(tensors[name]) for name, ours in outer.items()}
+
+
+def _order_halves(heads: np.ndarray, config: DecoderConfig) -> None:
+    """Puts pairs of neighboring rows, (heads, width, in), into two halves, in place."""
+    rotated = config.rotated_dim
+    for head in heads:  # one at a time: a copy of all would be a second stack in memory
+        # (rotated, in) -> (half, 2, in) -> (2, half, in)
+        pairs = head[:rotated].reshape(-1, 2, head.shape[-1])
+        head[:rotated] = pairs.swapaxes(0, 1).reshape(rotated, -1)
 
 
 def _stacked(tensors: Mapping[str, np.ndarray], name: str, num_layers: int) -> np.ndarray:

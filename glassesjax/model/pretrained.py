@@ -302,7 +302,7 @@ def _gguf_header(path: Path) -> ModelHeader:
         raise BadInput(f"Expected one embedding a token in {path}, got {got}: use another file.")
 
     def read() -> LanguageModel:
-        decoder = build_decoder(config, llama_arrays(tensors, config.num_layers))
+        decoder = build_decoder(config, llama_arrays(tensors, config))
         with path.open("rb") as file:  # in blocks: the file may be larger than the memory
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         source = {"weights": path.name, "weights_sha256": digest}

@@ -33,7 +33,10 @@ def refused(tmp_path, text, change=None, **options):
 
 def test_each_tensor_goes_to_its_layer(tmp_path):
     found, given = flat_parameters(opened(tmp_path).decoder), llama_tensors()
-    assert np.array_equal(found["blocks.attention.key"][1], given["blk.1.attn_k.weight"])
+    # Pairs of neighboring rows, a head at a time, are put into halves: (heads, half, 2, in).
+    keys = given["blk.1.attn_k.weight"].reshape(2, -1, 2, 16)
+    keys = np.concatenate([keys[:, :, 0], keys[:, :, 1]], axis=1).reshape(-1, 16)
+    assert np.array_equal(found["blocks.attention.key"][1], keys)
     assert np.array_equal(found["blocks.mlp.down"][0], given["blk.0.ffn_down.weight"])
     assert np.array_equal(found["embed.table"], given["token_embd.weight"])
     assert found["blocks.norm1.gain"].dtype == jnp.float32
