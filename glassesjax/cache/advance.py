@@ -38,17 +38,29 @@ def unroll(decoder: Decoder) -> Unrolled:
     """The decoder as decoding reads it.
 
     Args:
-      decoder: Any decoder; its stacked layers are copied, so drop it where memory is short.
+      decoder: Any decoder. On an accelerator its stacked layers are copied, so drop it where
+        memory is short; on a CPU both share them.
 
     Returns:
       The same weights.
     """
     # (layers, ...) -> a tree for each layer
-    layer = lambda index: jax.tree.map(lambda weight: weight[index], decoder.layers)
+    layer = lambda index: jax.tree.map(lambda weight: _layer_weight(weight, index), decoder.layers)
     blocks = tuple(layer(index) for index in range(decoder.config.num_layers))
     # Without the stack, a jitted function of ``outer`` takes no weights that it does not use.
     without = lambda path, weight: None if path[0].name == "blocks" else weight
     return Unrolled(jax.tree_util.tree_map_with_path(without, decoder), blocks)
+
+
+def _layer_weight(weight: Array, index: int) -> Array:
+    """A layer of stacked weights, without a copy where the host can address them."""
+    shared = isinstance(weight, jax.Array) and not isinstance(weight, jax.core.Tracer)
+    devices = weight.devices() if shared else set()
+    if len(devices) != 1 or (device := devices.pop()).platform != "cpu":
+        return weight[index]
+    # A view of the buffer, which stays alive with it. JAX copies it if its address is not aligned,
+    # and never takes a donation of it.
+    return jax.device_put(np.asarray(weight)[index], device, may_alias=True)
 
 
 @border()

@@ -465,3 +465,20 @@ def test_memory_does_not_grow_with_the_text():
     for part in prefill(model, jnp.tile(text(), 8), rule, slots=SLOTS, chunk=LENGTH):
         assert jax.tree.map(lambda x: (x.shape, x.dtype), part.state) == shapes
     assert int(part.state.seen) == 8 * LENGTH
+
+
+def test_layers_apart_share_the_stack_on_a_cpu_and_donation_leaves_it():
+    # (2, 64, 64) and wider: the address of each layer is aligned, so that it can be shared.
+    config = dataclasses.replace(CONFIGS["half"], model_dim=64)
+    decoder = drawn(config, seed=1, dtype=np.float32)
+    blocks, stacks = unroll(decoder).blocks, jax.tree.map(np.asarray, decoder.layers)
+    for index, block in enumerate(blocks):
+        chex.assert_trees_all_equal(block, jax.tree.map(lambda stack, i=index: stack[i], stacks))
+        query, stack = block.attention.query[...], stacks.attention.query[...]
+        assert query.unsafe_buffer_pointer() == stack[index].ctypes.data
+    before = stacks.attention.query[...].copy()
+    jax.jit(jnp.negative, donate_argnums=0)(blocks[0].attention.query[...]).block_until_ready()
+    assert np.array_equal(decoder.layers.attention.query[...], before)
+    # Inside a traced function there is no buffer to share, and the same weights.
+    traced = jax.jit(lambda decoder: unroll(decoder).blocks)(decoder)
+    chex.assert_trees_all_equal(traced, unroll(decoder).blocks)
