@@ -1,7 +1,8 @@
 """Verbs that list runs, models and properties of the backend, without making a run."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from glassesjax.errors import BadInput
 from glassesjax.runs.study import Command, NoSettings
 from glassesjax.settings import check_settings
 
+DESCRIBED = 15  # letters of the longest name of a line, such as residual_weight
 FolderName = Annotated[
     Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER", help="Where to look.")
 ]
@@ -55,27 +57,25 @@ def _models(settings: ModelsSettings) -> Iterable[str]:
     return _aligned(models)
 
 
-def _described(name: str) -> Iterable[str]:
-    """A model from its headers: of a folder with its family, of others the settings."""
-    from glassesjax.model.describing import describe_folder
+def _described(name: str) -> Iterator[str]:
+    """A model from its headers: sizes, switches and tokenizer, of a folder also its family."""
+    from glassesjax.model.describing import describe, describe_folder, tokenizer_text
     from glassesjax.model.detecting import kind_of
     from glassesjax.model.hub import cached_folder
     from glassesjax.model.pretrained import open_header
-    from glassesjax.model.stored_config import config_record
 
     path = Path(name).expanduser()
     kind = kind_of(path)
     if kind is None and not path.exists() and (cached := cached_folder(name)) is not None:
         path, kind = cached, "folder"
     if kind in ("folder", "weights"):
-        described = list(describe_folder(path if path.is_dir() else path.parent))
-        for what, why in described:
-            if what == "refused":
-                raise BadInput(why)
-        return _aligned(dict(described))
-    header = open_header(name)
-    record = config_record(header.config)
-    return _aligned({**record, "tokenizer": type(header.tokenizer).__name__})
+        lines = describe_folder(path if path.is_dir() else path.parent)
+    else:
+        header = open_header(name)
+        tokenizer = tokenizer_text(header.tokenizer)
+        lines = itertools.chain(describe(header.config), [("tokenizer", tokenizer)])
+    # One by one: what is known is printed before a tokenizer is refused.
+    return (f"{what:{DESCRIBED}}  {text}" for what, text in lines)
 
 
 def _backend(settings: NoSettings) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""Runs every instrument on a small folder of each family, and writes the table of docs/models.md.
+"""Runs every instrument on a small bf16 folder of each family, and writes docs/models.md's table.
 
 A tenth of a minute a run on one core. What an instrument refuses stands below the table in its own
 words. Run with the project's own environment:
@@ -19,6 +19,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from model.made_families import ROWS, family_folder
+from model.made_folders import BF16
 from model.made_tokenizers import folder_of
 
 from glassesjax.cli import run
@@ -71,7 +72,7 @@ def outcomes(family: str, instruments: tuple[str, ...]) -> Iterator[str]:
       RuntimeError: An instrument ended in another way than by a result or a refusal.
     """
     with tempfile.TemporaryDirectory() as root:
-        folder = family_folder(Path(root) / family, family, **SIZES)
+        folder = family_folder(Path(root) / family, family, BF16, **SIZES)
         folder_of(folder, "llama3")
         for name in instruments:
             printed = io.StringIO()

@@ -1,21 +1,33 @@
-"""What a model's folder is, in lines, from headers alone."""
+"""What a model is, in lines, from headers alone."""
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from glassesjax.errors import BadInput
 from glassesjax.memory import size_text
+from glassesjax.model.config import DecoderConfig
 from glassesjax.model.folder import ModelFolder, read_folder
 from glassesjax.model.folder_tokenizer import open_tokenizer
 from glassesjax.model.placing import NAMES, Placed, place
-from glassesjax.model.stored_config import config_record
+from glassesjax.model.tokenizer import SymbolTokenizer, TextTokenizer, Tokenizer
 from glassesjax.model.weights import decoder_bytes
 
-SIZES = ("vocab_size", "num_layers", "model_dim", "num_heads", "num_kv_heads", "head_dim")
+SIZES = (
+    "vocab_size",
+    "num_layers",
+    "model_dim",
+    "num_heads",
+    "num_kv_heads",
+    "head_dim",
+    "max_length",
+)
+MOST_NUMBERS = 4  # of a list that is written out
+Lines = Iterator[tuple[str, str]]
 
 
-def describe_folder(path: Path, weights: Path | None = None) -> Iterator[tuple[str, str]]:
-    """Family, sizes, dtype, bytes, switches and tokenizer; or what is refused, and why.
+def describe_folder(path: Path, weights: Path | None = None) -> Lines:
+    """Family, dtype and bytes, then as ``describe``.
 
     Args:
       path: The folder.
@@ -23,36 +35,104 @@ def describe_folder(path: Path, weights: Path | None = None) -> Iterator[tuple[s
 
     Yields:
       A name and its text.
+
+    Raises:
+      BadInput: The model is refused; where only its tokenizer is, after all other lines.
     """
-    try:
-        folder = read_folder(path, weights)
-        placed = place(folder)
-    except BadInput as error:
-        yield "refused", str(error)
-        return
+    folder = read_folder(path, weights)
+    placed = place(folder)
     yield "family", placed.family.title
-    yield from _sizes(folder, placed)
-    # Long tables, as of rotary frequencies, would hide the rest.
-    for name, value in config_record(placed.config).items():
-        if name not in (*SIZES, "max_length"):
-            text = str(value)
-            yield name, text if len(text) <= 160 else f"{text[:157]}..."
+    yield from _stored(folder, placed)
+    yield from describe(placed.config)
     for note in placed.notes:
         yield "chosen", note
-    try:
-        tokenizer = open_tokenizer(path, placed.config.vocab_size)
-        yield "tokenizer", type(tokenizer).__name__
-    except BadInput as error:
-        yield "refused", str(error)
+    yield "tokenizer", tokenizer_text(open_tokenizer(path, placed.config.vocab_size))
 
 
-def _sizes(folder: ModelFolder, placed: Placed) -> Iterator[tuple[str, str]]:
-    config = placed.config
-    sizes = {name: getattr(config, name) for name in SIZES}
-    sizes["num_kv_heads"], sizes["head_dim"] = config.kv_heads, config.key_dim
-    yield "sizes", ", ".join(f"{name} {value}" for name, value in sizes.items())
-    yield "longest text", "any" if config.max_length is None else f"{config.max_length} tokens"
+def describe(config: DecoderConfig) -> Lines:
+    """Sizes, and each switch that is not the default of ``DecoderConfig``.
+
+    Args:
+      config: Of a decoder.
+
+    Yields:
+      A name and its text.
+    """
+    heads = f"{config.num_heads} heads of {config.key_dim}, {config.kv_heads} key-value heads"
+    sizes = f"{config.num_layers} layers, width {config.model_dim:,}, {heads}"
+    yield "sizes", f"{sizes}, {config.mlp_dim:,} hidden units, {config.vocab_size:,} tokens"
+    yield "weights", f"{decoder_bytes(config, 1):,}; {size_text(decoder_bytes(config))} in float32"
+    yield "longest text", "any" if config.max_length is None else f"{config.max_length:,} tokens"
+    for name, value in _changed(config).items():
+        if name not in SIZES:
+            yield name, value
+
+
+def tokenizer_text(tokenizer: Tokenizer) -> str:
+    """What a tokenizer reads, and how it begins.
+
+    Args:
+      tokenizer: Of a model.
+
+    Returns:
+      One line.
+    """
+    match tokenizer:
+        case SymbolTokenizer(symbols):
+            return f"{len(symbols)} symbols"
+        case TextTokenizer():
+            tokens = f"{tokenizer.engine.get_vocab_size():,} tokens"
+            start = f"start token {tokenizer.start_name}"
+            template = "a" if tokenizer.chat_template else "no"
+            return f"{tokens}, {start}, {template} chat template"
+        case _:
+            return f"token numbers only: {getattr(tokenizer, 'reason', type(tokenizer).__name__)}"
+
+
+def _stored(folder: ModelFolder, placed: Placed) -> Lines:
     stored = sum(tensor.entry.size for tensor in folder.tensors.values())
+    count = len(folder.files)
     yield "dtype", " and ".join(NAMES[dtype] for dtype in placed.dtypes)
-    yield "bytes", f"{size_text(stored)} in {len(folder.files)} files"
-    yield "weights", f"{decoder_bytes(config, 1):,}, {size_text(decoder_bytes(config))} in float32"
+    yield "bytes", f"{size_text(stored)} in {count} {'file' if count == 1 else 'files'}"
+
+
+def _changed(settings: object) -> dict[str, str]:
+    """Fields of a dataclass that have no default, or another value, as Python writes them."""
+    texts = {}
+    for field in dataclasses.fields(settings):  # pyrefly: ignore[bad-argument-type]
+        value = getattr(settings, field.name)
+        default = field.default
+        if default is dataclasses.MISSING and callable(field.default_factory):
+            default = field.default_factory()
+        if value != default:
+            texts[field.name] = _text(value)
+    return texts
+
+
+def _text(value: Any) -> str:  # noqa: ANN401
+    """A switch as a call with what is not its default; a long list by its ends."""
+    if dataclasses.is_dataclass(value):
+        if layers := getattr(value, "layers", ()):
+            return "; ".join(_by_layer(layers))
+        fields = ", ".join(f"{name}={text}" for name, text in _changed(value).items())
+        return f"{type(value).__name__}({fields})"
+    if isinstance(value, tuple) and len(value) > MOST_NUMBERS:
+        return f"({_text(value[0])}, ..., {_text(value[-1])}: {len(value)} numbers)"
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    return str(value)
+
+
+def _by_layer(layers: Sequence[object]) -> Iterator[str]:
+    """Each kind with the numbers of its layers."""
+    texts = list(map(_text, layers))
+    for text in dict.fromkeys(texts):
+        numbers = [number for number, other in enumerate(texts) if other == text]
+        yield f"{text} in layers {_ranges(numbers)}"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Such as ``0-4, 6-10, 12`` of increasing numbers."""
+    starts = [n for n in numbers if n - 1 not in numbers]
+    ends = [n for n in numbers if n + 1 not in numbers]
+    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))

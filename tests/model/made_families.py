@@ -50,8 +50,9 @@ def made(name, config):
     return tensors
 
 
-def family_folder(path, name, **sizes):
-    """A folder of that family, with some of its settings."""
+def family_folder(path, name, dtype=np.float32, **sizes):
+    """A folder of that family, with some of its settings, its weights in a dtype."""
     config = ROWS[name] | {key: size for key, size in sizes.items() if key in ROWS[name]}
     every = config | {"model_type": name, "pad_token_id": 0}
-    return folder(path, every, made(name, config))
+    tensors = {file: drawn.astype(dtype) for file, drawn in made(name, config).items()}
+    return folder(path, every, tensors)
