@@ -88,7 +88,7 @@ def advance(
       BadInput: No tokens, the plan lets later tokens move the rounding of earlier ones, position
         ids need rotary positions or the mode exact, the state was made by a model or a plan of
         other shapes or types, it has another number of decisions a layer than the policy makes, or
-        too few slots for it, or the policy's score is not one number a place.
+        too few slots for it, or the policy's score is not one number for each slot.
     """
     if not len(tokens):
         raise BadInput("Expected one token or more to read, got none.")

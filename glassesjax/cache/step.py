@@ -9,7 +9,15 @@ from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax.cache.attend import attend, turned
 from glassesjax.cache.policies import Candidates, Policy
-from glassesjax.cache.slots import EMPTY, KVCache, evict, is_invalid, rank, undecided, write
+from glassesjax.cache.slots import (
+    EMPTY,
+    KVCache,
+    evict,
+    is_invalid,
+    score_candidates,
+    undecided,
+    write,
+)
 from glassesjax.errors import check_choice
 from glassesjax.model.config import Rotary
 from glassesjax.model.decoder import Block
@@ -94,7 +102,7 @@ def _one_by_one(
         read = (query, keys, cache.value, position, now[None])
         joined, weights = attend(block.attention, *read)
         joined = jnp.where(is_invalid(cache), jnp.nan, joined)
-        # (heads, 1 row, places) -> (groups, places); evicted by what this very query attends to
+        # (heads, 1 row, slots) -> (groups, slots); evicted by what this very query attends to
         weight = _by_group(weights[:, 0], len(position)).astype(cache.mass.dtype)
         cache, evicted = evict(cache, weight, now, policy, valid)
         return cache, (joined[0], evicted)
@@ -105,10 +113,10 @@ def _one_by_one(
 
 
 def _by_group(
-    weights: Float[Array, "heads *rest places"], groups: int
-) -> Float[Array, "groups *rest places"]:
+    weights: Float[Array, "heads *rest slots"], groups: int
+) -> Float[Array, "groups *rest slots"]:
     """Mean over the query heads of each group."""
-    # (heads, *rest, places) -> (groups, heads of one, *rest, places) -> (groups, *rest, places)
+    # (heads, *rest, slots) -> (groups, heads of one, *rest, slots) -> (groups, *rest, slots)
     return jnp.mean(weights.reshape(groups, -1, *weights.shape[1:]), axis=1)
 
 
@@ -117,7 +125,7 @@ def _all_at_once(
 ) -> LayerResult:
     query, key, value = heads
     groups = len(cache.position)
-    # (kv_heads, places, width) and (seq, kv_heads, width) -> (kv_heads, places + seq, width)
+    # (kv_heads, slots, width) and (seq, kv_heads, width) -> (kv_heads, slots + seq, width)
     both = lambda old, new: jnp.concatenate([old, new.transpose(1, 0, 2)], axis=1)
     keys, values = both(cache.key, key), both(cache.value, value)
     fresh = jnp.broadcast_to(tokens.now, (groups, len(tokens.now)))
@@ -136,7 +144,7 @@ def _all_at_once(
         # The attention of each query fades once for each step after it.
         steps = jnp.maximum(last - now, 0).astype(shared.dtype)
         fades = jnp.where(valid, jnp.asarray(policy.decay, shared.dtype) ** steps, 0)
-        # over rows: (groups, rows, places) -> (groups, places)
+        # over rows: (groups, rows, slots) -> (groups, slots)
         mass = jnp.sum(jnp.where(valid[None, :, None], shared * fades[None, :, None], 0), axis=1)
         return joined, mass, jnp.sum(jnp.where((now == last)[None, :, None], shared, 0), axis=1)
 
@@ -159,23 +167,23 @@ def _all_at_once(
 
 def _cut(
     cache: KVCache, weight: Array, now: Array, policy: Policy, slots: int
-) -> tuple[KVCache, Int[Array, "groups places"]]:
+) -> tuple[KVCache, Int[Array, "groups slots"]]:
     """The best ``slots`` of all tokens, in a cache of one slot more; and the evicted positions."""
 
     def choose(position: Array, weight: Array, mass: Array) -> tuple[Array, Array, Array]:
-        places = Candidates(position, weight, mass, now)
-        allowed, score = rank(places, policy, slots)
-        lost = undecided(places, policy, slots)
+        candidates = Candidates(position, weight, mass, now)
+        allowed, score = score_candidates(candidates, policy, slots)
+        lost = undecided(candidates, policy, slots)
         # The last key counts first: what is cached, what is protected, the score, the newer one.
         order = jnp.lexsort((position, score, ~allowed, position != EMPTY))
         return order[-slots:], position[order[:-slots]], lost
 
-    # vmap over groups: kept (groups, slots), gone (groups, places - slots), lost (groups,)
+    # vmap over groups: kept (groups, k), gone (groups, slots - k), lost (groups,)
     kept, gone, lost = jax.vmap(choose)(cache.position, weight, cache.mass)
     mass = jnp.where(lost[:, None] & (cache.position != EMPTY), jnp.nan, cache.mass)
-    # (groups, slots) -> (kv_heads, slots), for keys and values
+    # (groups, k) -> (kv_heads, k), for keys and values
     every = jnp.broadcast_to(kept, (len(cache.key), slots))
-    # Along axis 1: places -> slots + 1, the last one empty for the next token.
+    # Along axis 1: slots -> k + 1, the last one empty for the next token.
     take = lambda x, index: jnp.pad(
         jnp.take_along_axis(x, index.reshape(*index.shape, *[1] * (x.ndim - 2)), axis=1),
         [(0, 0), (0, 1)] + [(0, 0)] * (x.ndim - 2),

@@ -133,7 +133,7 @@ def cached_share(state: State, needle: tuple[int, int]) -> float:
     Returns:
       The share of its tokens that is cached, the mean over the decisions of all layers.
     """
-    # (groups, places) of each layer -> (decisions, places)
+    # (groups, slots) of each layer -> (decisions, slots)
     held = np.concatenate([np.asarray(layer.position) for layer in state.layers])
     start, stop = needle
     return float(((held >= start) & (held < stop)).sum() / (len(held) * (stop - start)))
