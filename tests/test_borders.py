@@ -122,7 +122,7 @@ WRONG_SCORES = {
 
 
 @pytest.mark.parametrize("kind", WRONG_SCORES)
-@pytest.mark.parametrize("mode", ["exact", "cut"])
+@pytest.mark.parametrize("mode", ["exact", "chunked"])
 def test_a_score_that_is_not_one_number_a_place(model, kind, mode):
     rule = made(Policy, name="own", score=WRONG_SCORES[kind])
     state = empty_state(CONFIG, TOVA, 3)
@@ -142,9 +142,9 @@ def test_a_choice_by_scores_that_are_nan_shows_in_all_that_is_read_after_it(mode
     assert np.array_equal(np.isnan(np.asarray(y)).any(axis=1), np.arange(6) > 4)
     _, room, _ = advance(model, empty_state(CONFIG, rule, 6), TEXT, rule)
     assert np.isfinite(room).all()  # nothing had to go
-    half, shown, _ = advance(model, empty_state(CONFIG, rule, 3), TEXT, rule, mode="cut")
+    half, shown, _ = advance(model, empty_state(CONFIG, rule, 3), TEXT, rule, mode="chunked")
     assert np.isfinite(shown).all()
-    assert np.isnan(advance(model, half, TEXT[:1], rule, mode="cut")[1]).all()
+    assert np.isnan(advance(model, half, TEXT[:1], rule, mode="chunked")[1]).all()
 
 
 def other(**fields):

@@ -45,5 +45,5 @@ from .slots import evict as evict
 from .slots import score_candidates as score_candidates
 from .slots import write as write
 from .step import Dropped as Dropped
-from .step import Tokens as Tokens
+from .step import RowPositions as RowPositions
 from .step import layer_step as layer_step
