@@ -30,6 +30,14 @@ def test_coefficients_are_scipys(levels):
     np.testing.assert_allclose(spearman(first, second), expected, rtol=0, atol=1e-14)
 
 
+def test_a_coefficient_of_few_values_is_scipys():
+    two, one = np.array([1.0, 2.0]), np.ones(1)
+    for other in (two, -two):
+        assert spearman(two, other) == stats.spearmanr(two, other).statistic
+    assert math.isnan(spearman(one, one))
+    assert math.isnan(spearman(np.array([]), np.array([])))
+
+
 def flags(shares, count=100):
     return [np.arange(count) < round(share * count) for share in shares]
 
