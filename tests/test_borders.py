@@ -179,8 +179,8 @@ PACKAGES = ("theory", "trace", "cache", "precision", "train", "model.pretrained"
 # Public functions without a border, each kind with its reason.
 EXEMPT = {
     "runs inside a compiled step, on what a border let in": {
-        "attend", "turned", "layer_step", "write", "evict", "rank", "accumulated_score",
-        "mean_score", "fifo_score", "attention_score",
+        "attend", "turned", "layer_step", "write", "evict", "score_candidates",
+        "accumulated_score", "mean_score", "fifo_score", "attention_score",
     },
     "has a rule for its derivative attached": {"safe_abs"},
     "elementwise, of any array": {"safe_sqrt", "safe_entr"},
