@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from glassesjax.arguments import LEAST_COLUMNS, CommandCall, Parsed, parsed
 from glassesjax.files import check_local, check_name
 from glassesjax.process import ending, note, run_to_end, say, shown
-from glassesjax.runs.places import check_out
+from glassesjax.runs.output_paths import check_out
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,12 +1,12 @@
 """Abuses the package at random, and counts what is refused, what opens, and what goes wrong.
 
-Damaged GGUF files and checkpoints, damaged run folders, command lines and calls, each in a process
-of its own. Wrong are: another error than one plain line, a traceback, a process that ends by a
-signal or not at all, a refusal that takes over 2 s of CPU (5 s for a damaged run folder, whose rows
-are read after the model is opened, and for a call, which may open the toy) or 150 MB above the
-imported package, and one that leaves a file behind. A case is a function of seed, kind and number,
-so that a wrong one comes back with ``--kinds KIND --first NUMBER --count 1``. Takes some five
-minutes on two cores.
+Damaged GGUF files, checkpoints, tokenizers of models and run folders, command lines and calls, each
+in a process of its own. Wrong are: another error than one plain line, a traceback, a process that
+ends by a signal or not at all, a refusal that takes over 2 s of CPU (5 s for a damaged run folder,
+whose rows are read after the model is opened, and for a call, which may open the toy) or 150 MB
+above the imported package, and one that leaves a file behind. A case is a function of seed, kind
+and number, so that a wrong one comes back with ``--kinds KIND --first NUMBER --count 1``. Takes
+some seven minutes on two cores.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ class Settings:
     """How much abuse."""
 
     kinds: tuple[str, ...] = tuple(KINDS)
-    """gguf, safetensors, run, command, call."""
+    """gguf, safetensors, tokenizer, run, command, call."""
     count: int = 60
     """Cases of each kind."""
     first: int = 0

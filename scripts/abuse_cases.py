@@ -10,16 +10,29 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+import numpy as np
 from abuse_calls import draw_call
-from abuse_values import damage_bytes, damage_json, flags, special_files, word
+from abuse_values import (
+    damage_bytes,
+    damage_json,
+    flags,
+    hostile_template,
+    json_value,
+    special_files,
+    word,
+)
 
 import glassesjax
 from glassesjax import open_model
 from glassesjax.cli import main
 from glassesjax.registry import load
 
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # it would warn in each child of this process
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from model.made_folders import LLAMA, folder, llama_tensors
 from model.made_gguf import llama_file
+from model.made_tokenizers import KINDS as TOKENIZERS
+from model.made_tokenizers import folder_of, made
 
 TRAINED = Path(glassesjax.__file__).parent / "model" / "trained" / "count_ones.safetensors"
 
@@ -76,6 +89,67 @@ def _damaged_safetensors(rng: Random, folder: Path, _: Path) -> Case:
     made = json.dumps(header).encode()
     path.write_bytes(len(made).to_bytes(8, "little") + made + content[8 + size :])
     return Case(f"damage within {name}", lambda: open_model(str(path)))
+
+
+TURNS = "{{ bos_token }}{% for m in messages %}{{ m['content'] }}</s>{% endfor %}"
+# What reads text with a model's folder, in seconds.
+READ = (
+    "generate model --prompt 111 --max-tokens 2",
+    "generate model --prompt 111 --max-tokens 2 --chat --system the",
+    "collapse model --lengths 2 --formats bf16 --families ones",
+    "influence model --prompt 111 --probes 2",
+    "models model",
+)
+
+
+def _damaged_tokenizer(rng: Random, room: Path, _: Path) -> Case:
+    """A whole model whose tokenizer is damaged, or is another model's."""
+    kind = rng.choice(sorted(TOKENIZERS))
+    count, path, text = made(kind).get_vocab_size(), room / "model", kind
+    added = {str(count): {"content": "<new>", "special": True}, "2": {"content": "</s>"}}
+    folder_of(path, kind, chat_template=TURNS, added_tokens_decoder=added)
+    (path / "generation_config.json").write_text('{"eos_token_id": [2]}')
+    # One token is only in the configuration. Rows may be fewer than tokens, or more.
+    rows = rng.choice((count + 1, count + 1, count + 1, count + 64, count, rng.randrange(1, count)))
+    file = rng.choice(("tokenizer.json",) * 3 + ("tokenizer_config.json", "generation_config.json"))
+    content = (path / file).read_bytes()
+    match rng.choice(("bytes", "json", "json", "numbers", "template", "special", "gone", "whole")):
+        case "bytes":
+            (path / file).write_bytes(damage_bytes(rng, content, within=len(content)))
+            text += f", damaged {file}"
+        case "json":
+            (path / file).write_text(json.dumps(damage_json(rng, json.loads(content))))
+            text += f", damage within {file}"
+        case "numbers":
+            config = json.loads((path / "tokenizer_config.json").read_text())
+            number = rng.choice((0, count - 1, count, count + 7, -1, 2**31, 2**64, "x"))
+            name = rng.choice(("<new>", "", "1", "</s>", "<extra>", "\x1b[31m", "\n"))
+            entry: object = {"content": name, "special": rng.choice((True, None, "x"))}
+            entry = json_value(rng, entry) if rng.random() < 0.3 else entry
+            config["added_tokens_decoder"][str(number)] = entry
+            config["eos_token"], config["bos_token"] = rng.choice((name, None)), name
+            (path / "tokenizer_config.json").write_text(json.dumps(config))
+            text += f", {name!r} as token {number}"
+        case "template":
+            template = hostile_template(rng)
+            (path / "chat_template.jinja").write_bytes(template)
+            text += f", template {template[:60]!r}"
+        case "special":
+            special = rng.choice(("fifo", "folder", "loop"))
+            (path / file).unlink()
+            special_files(room)
+            (room / special).rename(path / file)
+            text += f", {file} is a {special}"
+        case "gone":
+            (path / file).unlink()
+            text += f", no {file}"
+    tensors = llama_tensors()
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        tensors[name] = np.random.default_rng(0).normal(size=(rows, 8)).astype(np.float32)
+    folder(path, LLAMA | {"vocab_size": rows}, tensors)
+    arguments = rng.choice(READ).split()
+    shown = f"{text}, {rows} rows for {count} tokens: {' '.join(arguments)}"
+    return Case(shown, lambda: main(arguments))
 
 
 def _arguments(verb: str) -> list[str]:
@@ -157,6 +231,7 @@ def _call(rng: Random, folder: Path, _: Path) -> Case:
 KINDS: dict[str, Callable[[Random, Path, Path], Case]] = {
     "gguf": _damaged_gguf,
     "safetensors": _damaged_safetensors,
+    "tokenizer": _damaged_tokenizer,
     "run": _damaged_run,
     "command": _command,
     "call": _call,

@@ -55,6 +55,26 @@ def word(rng: Random, kind: type, *, read: bool = True) -> str:
     return rng.choice(own if rng.random() < 0.8 else (*NUMBERS, *NAMES))
 
 
+TEMPLATES = (
+    *("", "{% for %}", "{{", "{% endfor %}", "{{ 1 / 0 }}", "{{ messages[9].content }}", "\0"),
+    *("{{ raise_exception('no\nsystem') }}", "{{ raise_exception(7) }}", "{% include 'x' %}"),
+    *("{{ messages.append(messages) }}", "{{ ''.__class__.__mro__ }}", "{{ cycler.__init__ }}"),
+    *("{% for i in range(10 ** 9) %}x{% endfor %}", "{{ 'x' * 10 ** 10 }}", "{{ 9 ** 9 ** 9 }}"),
+    *("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "{" * 100_000, "{{ '\ud800' }}"),
+    *("\x1b[31m{{ bos_token }}\n{{ eos_token }}", "{{ strftime_now('%' * 999) }}"),
+)
+
+
+def hostile_template(rng: Random) -> bytes:
+    """A template of a conversation that is no template, does not end, or reaches for more.
+
+    Args:
+      rng: Draws it.
+    """
+    template = rng.choice(TEMPLATES).encode("utf-8", "surrogatepass")
+    return template + rng.choice((b"", b"", b"\xff"))
+
+
 def json_value(rng: Random, old: object) -> object:
     """A hostile value for one that stood in JSON.
 

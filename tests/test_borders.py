@@ -113,26 +113,26 @@ def test_numbers_of_numpy_and_lists_become_settings_that_json_can_write():
 
 
 WRONG_SCORES = {
-    "of another length": lambda places: places.weight[1:],
-    "one number": lambda places: jnp.sum(places.weight),
-    "a number of Python": lambda places: 0.0,
-    "complex": lambda places: jax.lax.complex(places.weight, places.weight),
-    "nothing": lambda places: None,
+    "of another length": lambda candidates: candidates.weight[1:],
+    "one number": lambda candidates: jnp.sum(candidates.weight),
+    "a number of Python": lambda candidates: 0.0,
+    "complex": lambda candidates: jax.lax.complex(candidates.weight, candidates.weight),
+    "nothing": lambda candidates: None,
 }
 
 
 @pytest.mark.parametrize("kind", WRONG_SCORES)
-@pytest.mark.parametrize("mode", ["exact", "cut"])
+@pytest.mark.parametrize("mode", ["exact", "chunked"])
 def test_a_score_that_is_not_one_number_a_place(model, kind, mode):
     rule = made(Policy, name="own", score=WRONG_SCORES[kind])
     state = empty_state(CONFIG, TOVA, 3)
-    with pytest.raises(BadInput, match=r"score of policy own as one number for each of .* places"):
+    with pytest.raises(BadInput, match=r"score of policy own as one number for each of .* slots"):
         advance(model, state, TEXT, rule, mode=mode)
 
 
-def nan_from_four(places):
-    """NaN for all from position four on, and in empty places always."""
-    return jnp.where((places.position < 0) | (places.now >= 4), jnp.nan, places.weight)
+def nan_from_four(candidates):
+    """NaN for all from position four on, and in empty slots always."""
+    return jnp.where((candidates.position < 0) | (candidates.now >= 4), jnp.nan, candidates.weight)
 
 
 def test_a_choice_by_scores_that_are_nan_shows_in_all_that_is_read_after_it(model):
@@ -142,9 +142,9 @@ def test_a_choice_by_scores_that_are_nan_shows_in_all_that_is_read_after_it(mode
     assert np.array_equal(np.isnan(np.asarray(y)).any(axis=1), np.arange(6) > 4)
     _, room, _ = advance(model, empty_state(CONFIG, rule, 6), TEXT, rule)
     assert np.isfinite(room).all()  # nothing had to go
-    half, shown, _ = advance(model, empty_state(CONFIG, rule, 3), TEXT, rule, mode="cut")
+    half, shown, _ = advance(model, empty_state(CONFIG, rule, 3), TEXT, rule, mode="chunked")
     assert np.isfinite(shown).all()
-    assert np.isnan(advance(model, half, TEXT[:1], rule, mode="cut")[1]).all()
+    assert np.isnan(advance(model, half, TEXT[:1], rule, mode="chunked")[1]).all()
 
 
 def other(**fields):
@@ -179,8 +179,8 @@ PACKAGES = ("theory", "trace", "cache", "precision", "train", "model.pretrained"
 # Public functions without a border, each kind with its reason.
 EXEMPT = {
     "runs inside a compiled step, on what a border let in": {
-        "attend", "turned", "layer_step", "write", "evict", "rank", "accumulated_score",
-        "mean_score", "fifo_score", "attention_score",
+        "attend", "turned", "layer_step", "write", "evict", "score_candidates",
+        "accumulated_score", "mean_score", "fifo_score", "attention_score",
     },
     "has a rule for its derivative attached": {"safe_abs"},
     "elementwise, of any array": {"safe_sqrt", "safe_entr"},

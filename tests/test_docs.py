@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,18 @@ def test_every_public_module_is_on_the_api_page():
     assert {name for name in packages if not listed.get(name)} == set()
     # A statement is public as it stands; other packages re-export what is public of theirs.
     assert {name for name in MODULES if name.startswith("glassesjax.theory.")} <= listed.keys()
+
+
+def test_common_axes_are_on_the_api_page():
+    table = (DOCS / "api.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    firsts = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
+    listed = set(re.findall(r"`(\w+)`", " ".join(firsts)))
+    annotated = re.compile(r'\b(?:Float|Int|Bool)\[[\w.]+, "([^"]*)"\]')
+    texts = [source(name).read_text(encoding="utf-8") for name in MODULES]
+    words = Counter(re.findall(r"(?<!\*)\b[a-z_]+\b", " ".join(annotated.findall("".join(texts)))))
+    # Ten annotations: rarer ones are explained where they stand.
+    assert {word for word, count in words.items() if count >= 10} <= listed
+    assert listed <= words.keys()
 
 
 def test_the_api_page_lists_only_modules_that_exist():

@@ -102,7 +102,7 @@ PROGRAMS = {
     "estimated": estimated,
     "collapse": collapse,
     "prefill exact": lambda: prefill("tova", "exact"),
-    "prefill cut": lambda: prefill("h2o", "cut"),
+    "prefill chunked": lambda: prefill("h2o", "chunked"),
     "decode tova": lambda: decoding("tova"),
     "decode full": lambda: decoding("full"),
 }

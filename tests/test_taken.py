@@ -209,7 +209,7 @@ def test_a_state_of_float64_is_right_once_float64_is_on():
     assert advance(wide, state, TEXT, TOVA)[1].dtype == jnp.float64
 
 
-@pytest.mark.parametrize("mode", ["exact", "cut"])
+@pytest.mark.parametrize("mode", ["exact", "chunked"])
 def test_scores_of_integers_are_compared_exactly(decoder, mode):
     """Float32 would not tell these apart, and the first of them would go, not the second."""
     least = jnp.asarray([1, 0, 2, 3, 4, 5], jnp.int32) + 2**30

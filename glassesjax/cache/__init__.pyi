@@ -42,8 +42,8 @@ from .slots import KVCache as KVCache
 from .slots import State as State
 from .slots import empty_state as empty_state
 from .slots import evict as evict
-from .slots import rank as rank
+from .slots import score_candidates as score_candidates
 from .slots import write as write
 from .step import Dropped as Dropped
-from .step import Tokens as Tokens
+from .step import RowPositions as RowPositions
 from .step import layer_step as layer_step

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from glassesjax.borders import border
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.slots import State, check_state
-from glassesjax.cache.step import Dropped, Mode, Tokens, layer_step
+from glassesjax.cache.step import Dropped, Mode, RowPositions, layer_step
 from glassesjax.errors import BadInput
 from glassesjax.model.config import Rotary
 from glassesjax.model.decoder import Block, Decoder
@@ -88,7 +88,7 @@ def advance(
       policy: The eviction policy, the same as for earlier tokens, its position ids above all.
       length: How many of the tokens count; the others fill the array and leave no mark. All if
         absent; below 0 it is 0, and above the number of tokens it is that.
-      mode: ``exact`` or ``cut``: see ``layer_step``.
+      mode: ``exact`` or ``chunked``: see ``layer_step``.
 
     Returns:
       The state, last representations of the tokens, and what each layer dropped. ``full`` without
@@ -100,7 +100,7 @@ def advance(
       BadInput: No tokens, the plan lets later tokens move the rounding of earlier ones, position
         ids need rotary positions or the mode exact, the state was made by a model or a plan of
         other shapes or types, it has another number of decisions a layer than the policy makes, or
-        too few slots for it, or the policy's score is not one number a place.
+        too few slots for it, or the policy's score is not one number for each slot.
     """
     if not len(tokens):
         raise BadInput("Expected one token or more to read, got none.")
@@ -158,10 +158,12 @@ _logits = jax.jit(Decoder.logits)
 
 
 @jax.jit
-def _enter(outer: Decoder, tokens: Array, seen: Array, count: Array) -> tuple[Tokens, Array, Array]:
+def _enter(
+    outer: Decoder, tokens: Array, seen: Array, count: Array
+) -> tuple[RowPositions, Array, Array]:
     """The next tokens' positions, how many are read after them, and their embeddings."""
     index, count = jnp.arange(len(tokens), dtype=jnp.int32), jnp.clip(count, 0, len(tokens))
-    rows = Tokens(seen + index, index < count)
+    rows = RowPositions(seen + index, index < count)
     resid = outer.enter(tokens, Layout(rows.now, jnp.zeros_like(rows.now), rows.now + 1))
     return rows, seen + count, resid
 

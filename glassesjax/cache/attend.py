@@ -18,22 +18,22 @@ from glassesjax.precision import RoundingPlan, Site
 def attend(
     attention: Attention,
     query: Float[Array, "rows heads key_dim"],
-    key: Float[Array, "kv_heads places key_dim"],
-    value: Float[Array, "kv_heads places value_dim"],
-    position: Int[Array, "groups places"],
+    key: Float[Array, "kv_heads slots key_dim"],
+    value: Float[Array, "kv_heads slots value_dim"],
+    position: Int[Array, "groups slots"],
     now: Int[Array, " rows"],
-) -> tuple[Float[Array, "rows joined"], Float[Array, "heads rows places"]]:
-    """What each head averages over the places that its query sees, and the weights.
+) -> tuple[Float[Array, "rows joined"], Float[Array, "heads rows slots"]]:
+    """What each head averages over the slots that its query sees, and the weights.
 
     Source: arXiv 2401.06104v2, equation 7, with the decoder's scale, soft cap, positions, mask and
-    temperature, whose n is the number of places that the query sees.
+    temperature, whose n is the number of slots that the query sees.
 
     Args:
       attention: Of the layer.
       query: Of the current tokens.
-      key: Of all places, rotated by their positions.
-      value: Of all places.
-      position: Of all places, for each group of key-value heads; -1 where empty.
+      key: Of all slots, rotated by their positions.
+      value: Of all slots.
+      position: Of all slots, for each group of key-value heads; -1 where empty.
       now: Positions of the current tokens.
 
     Returns:
@@ -42,13 +42,13 @@ def attend(
     """
     config, plan, rows = attention.config, attention.plan_of(query), len(query)
     # A decision is for its layer or for each key-value head, whose query heads are neighbors:
-    # (groups, places) -> (1 or heads, places).
+    # (groups, slots) -> (1 or heads, slots).
     each = lambda x: x if len(x) == 1 else jnp.repeat(x, config.num_heads // len(x), axis=0)
-    # (1 or heads, 1, places) and (1, rows, 1) -> (heads, rows, places)
+    # (1 or heads, 1, slots) and (1, rows, 1) -> (heads, rows, slots)
     stored, asking = each(position)[:, None, :], now[None, :, None]
     pairs = Pairs(asking, stored, (stored != EMPTY) & attention.mask.sees(asking, stored))
     _, weights = attention.weigh(query, key, pairs)
-    # (heads, rows, places) -> (kv_heads, n, places), n the rows of all query heads of one
+    # (heads, rows, slots) -> (kv_heads, n, slots), n the rows of all query heads of one
     by_kv_head = plan.store(Site.ATTN_WEIGHTS, weights).reshape(config.kv_heads, -1, key.shape[1])
     joined = exact("kns,ksh->knh", by_kv_head, value, plan.carrier_dtype)
     # (kv_heads, n, value_dim) -> (heads, rows, value_dim) -> (rows, heads * value_dim)
@@ -59,18 +59,18 @@ def attend(
 def turned(
     positions: Positions,
     query: Float[Array, "one heads key_dim"],
-    key: Float[Array, "kv_heads places key_dim"],
-    position: Int[Array, "groups places"],
+    key: Float[Array, "kv_heads slots key_dim"],
+    position: Int[Array, "groups slots"],
     now: Int[Array, ""],
     position_ids: PositionIds,
-) -> tuple[Float[Array, "one heads key_dim"], Float[Array, "kv_heads places key_dim"]]:
+) -> tuple[Float[Array, "one heads key_dim"], Float[Array, "kv_heads slots key_dim"]]:
     """Query and keys that were stored without rotation, rotated to their position ids.
 
     Args:
       positions: The decoder's.
       query: Of the current token.
-      key: Of all places, the current token's included.
-      position: Of all places, for each group of key-value heads.
+      key: Of all slots, the current token's included.
+      position: Of all slots, for each group of key-value heads.
       now: Position of the current token.
       position_ids: The rule of position ids, compressed or consecutive.
 
@@ -78,13 +78,13 @@ def turned(
       The two in their own dtype; angles are computed in float32 or wider.
     """
     wide = RoundingPlan.of_dtype(key.dtype).carrier_dtype
-    # vmap over groups, then one row for each key-value head: (groups, places) -> (kv_heads, places)
-    places = jax.vmap(functools.partial(reindexed, position_ids=position_ids, dtype=wide))(position)
-    places = jnp.broadcast_to(places, key.shape[:2])
-    # The position id of the current token, which is one of the slots: (groups, places) -> (groups,)
-    now_id = jnp.max(jnp.where(position == now, places[: len(position)], 0), axis=-1)
+    # vmap over groups, then one row for each key-value head: (groups, slots) -> (kv_heads, slots)
+    ids = jax.vmap(functools.partial(reindexed, position_ids=position_ids, dtype=wide))(position)
+    ids = jnp.broadcast_to(ids, key.shape[:2])
+    # The position id of the current token, which is one of the slots: (groups, slots) -> (groups,)
+    now_id = jnp.max(jnp.where(position == now, ids[: len(position)], 0), axis=-1)
     # (rows, key_dim), as rows of one head; 16-bit angles would lose the positions.
     turn = lambda x, at: positions.turn(x.astype(wide)[:, None], at)[:, 0].astype(x.dtype)
     # (groups,) -> (kv_heads,) -> (heads,)
     now_id = jnp.repeat(jnp.broadcast_to(now_id, len(key)), query.shape[1] // len(key))
-    return turn(query[0], now_id)[None], jax.vmap(turn)(key, places)  # vmap over kv_heads
+    return turn(query[0], now_id)[None], jax.vmap(turn)(key, ids)  # vmap over kv_heads

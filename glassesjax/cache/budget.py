@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 from glassesjax.borders import COUNT, NON_NEGATIVE, border
 from glassesjax.cache.budget_text import UNITS, check_count, read_budget
 from glassesjax.cache.policies import Policy
-from glassesjax.cache.slots import budgets_of, check_order
+from glassesjax.cache.slots import budgets_of, check_causal
 from glassesjax.errors import BadInput
 from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig
@@ -87,7 +87,7 @@ def resolve_slots(
       BadInput: The text is not a budget, the policy needs more slots, the states do not
         fit into memory, or the decoder is not causal.
     """
-    check_order(config)
+    check_causal(config)
     slots, described = length, f"a full state of {length} tokens"
     if policy.bounded:
         number, unit = read_budget(budget)

@@ -17,7 +17,7 @@ from glassesjax.cache.slots import State
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.tiling import TILING
 
-Tokens = Int[np.ndarray, " _seq"]  # lengths differ within a signature
+TextTokens = Int[np.ndarray, " _seq"]  # lengths differ within a signature
 
 
 class Cell(NamedTuple):
@@ -33,7 +33,9 @@ class Cell(NamedTuple):
         """Mode of prefill: without eviction the parallel mode gives the same result."""
         return "exact" if self.policy.bounded else "chunked"
 
-    def pieces(self, tokens: Tokens, opening: tuple[int, ...]) -> Iterator[tuple[Tokens, Tokens]]:
+    def pieces(
+        self, tokens: TextTokens, opening: tuple[int, ...]
+    ) -> Iterator[tuple[TextTokens, TextTokens]]:
         """Inputs that are each read from an empty state, with their targets, the next tokens.
 
         One input; for ``short`` inputs of as many tokens as there are slots. Each token
@@ -81,7 +83,7 @@ def token_losses(
 
 def losses(
     model: Unrolled,
-    tokens: Tokens,
+    tokens: TextTokens,
     cell: Cell,
     empty: State,
     *,

@@ -84,7 +84,7 @@ def prefill(
     # One shot is one chunk, of a whole number of chunks so that few shapes are compiled.
     size = -(-count // chunk) * chunk if mode == "one_shot" else chunk
     # For a layer one-shot and chunked eviction are one mode: they differ in the chunk's size.
-    step_mode: Mode = "exact" if mode == "exact" else "cut"
+    step_mode: Mode = "exact" if mode == "exact" else "chunked"
     for start in range(0, count, size):
         part = np.asarray(tokens[start : start + size], np.int32)
         filled = np.pad(part, (0, size - len(part)))  # (size,), of which ``length`` count

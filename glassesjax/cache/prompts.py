@@ -61,7 +61,7 @@ def read_prompts(
     longest = int(max(lengths))
     # Short prompts take a short chunk, a power of two so that few shapes are compiled.
     size = longest if mode == "one_shot" else min(chunk, 1 << (longest - 1).bit_length())
-    step_mode: Mode = "exact" if mode == "exact" else "cut"
+    step_mode: Mode = "exact" if mode == "exact" else "chunked"
     # vmap over rows, each with its own state and length
     step = jax.vmap(
         lambda state, tokens, length: advance(

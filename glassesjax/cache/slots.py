@@ -6,7 +6,7 @@ overwrites them. The newest token is no special case, no shape ever changes, and
 token by token; one-shot and chunked eviction after many tokens gather what they retain. The order
 of the slots has no meaning, for each token's position is stored with it.
 
-In the code ``slots`` is the capacity k, and ``places`` is the axis of all k + 1 slots.
+In the code the number ``slots`` is the capacity k; an axis ``slots`` has all k + 1 of them.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from glassesjax.model.by_layer import first_layer
 from glassesjax.model.config import DecoderConfig
 from glassesjax.precision import RoundingPlan
 
-EMPTY = -1  # position that marks an empty place
+EMPTY = -1  # position that marks an empty slot
 
 
 class KVCache(NamedTuple):
@@ -37,11 +37,11 @@ class KVCache(NamedTuple):
     ``groups`` is the number of decisions: one for the layer, or one for each key-value head.
     """
 
-    key: Float[Array, "kv_heads places key_dim"]
-    value: Float[Array, "kv_heads places value_dim"]
-    position: Int[Array, "groups places"]
-    """Absolute position of the token in each place; -1 in an empty one."""
-    mass: Float[Array, "groups places"]
+    key: Float[Array, "kv_heads slots key_dim"]
+    value: Float[Array, "kv_heads slots value_dim"]
+    position: Int[Array, "groups slots"]
+    """Absolute position of the token in each slot; -1 in an empty one."""
+    mass: Float[Array, "groups slots"]
     """Attention received so far, the mean over the group's query heads; at least float32. NaN from
     where a policy's scores were: which tokens are retained is then undefined (``is_invalid``)."""
 
@@ -82,7 +82,7 @@ def budgets_of(
     return tuple(map(operator.index, budgets))
 
 
-def check_order(config: DecoderConfig) -> None:
+def check_causal(config: DecoderConfig) -> None:
     """Refuses a decoder that cannot read token by token.
 
     Args:
@@ -121,18 +121,18 @@ def empty_state(
         layers, or a mask that lets tokens see later ones.
     """
     budgets = budgets_of(config, slots)
-    check_order(config)
+    check_causal(config)
     for budget in budgets:
         policy.check(budget)
     groups = config.kv_heads if policy.head_wise else 1
     wide = RoundingPlan.of_dtype(dtype).carrier_dtype
 
-    def layer(places: int) -> KVCache:
+    def layer(count: int) -> KVCache:
         return KVCache(
-            key=jnp.zeros((config.kv_heads, places, config.key_dim), dtype),
-            value=jnp.zeros((config.kv_heads, places, config.value_dim), dtype),
-            position=jnp.full((groups, places), EMPTY, jnp.int32),
-            mass=jnp.zeros((groups, places), wide),
+            key=jnp.zeros((config.kv_heads, count, config.key_dim), dtype),
+            value=jnp.zeros((config.kv_heads, count, config.value_dim), dtype),
+            position=jnp.full((groups, count), EMPTY, jnp.int32),
+            mass=jnp.zeros((groups, count), wide),
         )
 
     return State(tuple(layer(budget + 1) for budget in budgets), jnp.asarray(0, jnp.int32))
@@ -192,10 +192,10 @@ def write(
     value: Float[Array, "kv_heads value_dim"],
     now: Int[Array, ""],
 ) -> KVCache:
-    """The cache with one more token, in the first empty place of each group.
+    """The cache with one more token, in the first empty slot of each group.
 
     Args:
-      cache: With an empty place, as it is between two steps.
+      cache: With an empty slot, as it is between two steps.
       key: Of the new token.
       value: Of the new token.
       now: Its position.
@@ -203,23 +203,23 @@ def write(
     Returns:
       The cache; the token has received no attention yet.
     """
-    hole = jnp.argmin(cache.position, axis=-1)  # an empty place has the smallest number
-    # (groups, places), true in one place of each group
-    in_hole = jnp.arange(cache.position.shape[-1], dtype=hole.dtype)[None] == hole[:, None]
-    if len(hole) == 1:  # one decision for all heads: one slice is faster than a scatter
+    empty = jnp.argmin(cache.position, axis=-1)  # an empty slot has the smallest position
+    # (groups, slots), true in one slot of each group
+    in_slot = jnp.arange(cache.position.shape[-1], dtype=empty.dtype)[None] == empty[:, None]
+    if len(empty) == 1:  # one decision for all heads: one slice is faster than a scatter
         put = lambda buffer, new: jax.lax.dynamic_update_index_in_dim(
-            buffer, new[:, None], hole[0], 1
+            buffer, new[:, None], empty[0], 1
         )
     else:
-        heads = jnp.arange(len(hole), dtype=hole.dtype)
-        put = lambda buffer, new: buffer.at[heads, hole].set(new)
-    position = jnp.where(in_hole, now, cache.position)
+        heads = jnp.arange(len(empty), dtype=empty.dtype)
+        put = lambda buffer, new: buffer.at[heads, empty].set(new)
+    position = jnp.where(in_slot, now, cache.position)
     return KVCache(put(cache.key, key), put(cache.value, value), position, cache.mass)
 
 
 def evict(
     cache: KVCache,
-    weight: Float[Array, "groups places"],
+    weight: Float[Array, "groups slots"],
     now: Int[Array, ""],
     policy: Policy,
     valid: Bool[Array, ""],
@@ -234,17 +234,17 @@ def evict(
       valid: False for a token of padding: it is evicted, and nothing else changes.
 
     Returns:
-      A cache with an empty place in each group, and positions, -1 where nothing was dropped. Where
+      A cache with an empty slot in each group, and positions, -1 where nothing was dropped. Where
       a group was ``undecided``, its attention received is NaN from now on.
 
     Raises:
-      BadInput: The policy's score is not one number a place.
+      BadInput: The policy's score is not one number for each slot.
     """
     mass = jnp.asarray(policy.decay, cache.mass.dtype) * cache.mass + weight
 
     def choose(one: Candidates) -> tuple[Array, Array]:
         # Positions are unique, so that they name slots; of equal scores the smallest goes.
-        allowed, score = rank(one, policy, cache.slots)
+        allowed, score = score_candidates(one, policy, cache.slots)
         score = jnp.where(allowed, score, jnp.inf)
         lowest = allowed & (score == jnp.min(score))
         largest = jnp.iinfo(one.position.dtype).max
@@ -252,7 +252,7 @@ def evict(
         full = jnp.sum(one.position != EMPTY, dtype=jnp.int32) > cache.slots
         return jnp.where(full, evicted, EMPTY), undecided(one, policy, cache.slots)
 
-    # vmap over groups: (groups, places) -> (groups,)
+    # vmap over groups: (groups, slots) -> (groups,)
     every = jnp.broadcast_to(now, len(mass))
     evicted, lost = jax.vmap(choose)(Candidates(cache.position, weight, mass, every))
     # A token of padding is in a slot now, and leaves it again.
@@ -264,13 +264,13 @@ def evict(
     return KVCache(cache.key, cache.value, position, mass), evicted
 
 
-def rank(
-    places: Candidates, policy: Policy, slots: int
-) -> tuple[Bool[Array, " places"], Float[Array, " places"]]:
+def score_candidates(
+    candidates: Candidates, policy: Policy, slots: int
+) -> tuple[Bool[Array, " slots"], Float[Array, " slots"]]:
     """Which slots may be evicted, and the score of each.
 
     Args:
-      places: The contents of the slots.
+      candidates: The contents of the slots.
       policy: The eviction policy.
       slots: Capacity.
 
@@ -279,32 +279,32 @@ def rank(
       ``undecided`` is then true.
 
     Raises:
-      BadInput: The score is not one number a place.
+      BadInput: The score is not one number for each slot.
     """
-    position = places.position
+    position = candidates.position
     # Newest positions are protected, not newest slots: slots are in no order.
-    old = position <= places.now - policy.protected(slots)
+    old = position <= candidates.now - policy.protected(slots)
     allowed = (position != EMPTY) & (position >= policy.sinks) & old
-    score = _score(places, policy)
+    score = _score(candidates, policy)
     return allowed, jnp.where(jnp.isnan(score), -jnp.inf, score)
 
 
-def undecided(places: Candidates, policy: Policy, slots: int) -> Bool[Array, ""]:
+def undecided(candidates: Candidates, policy: Policy, slots: int) -> Bool[Array, ""]:
     """Whether a token must be evicted and the score of a candidate is NaN.
 
     A choice by such scores would look like any other, so that the cache is marked as lost.
 
     Args:
-      places: The contents of the slots.
+      candidates: The contents of the slots.
       policy: The eviction policy.
       slots: Capacity.
 
     Returns:
       A truth value.
     """
-    allowed, _ = rank(places, policy, slots)
-    full = jnp.sum(places.position != EMPTY, dtype=jnp.int32) > slots
-    return full & jnp.any(allowed & jnp.isnan(_score(places, policy)))
+    allowed, _ = score_candidates(candidates, policy, slots)
+    full = jnp.sum(candidates.position != EMPTY, dtype=jnp.int32) > slots
+    return full & jnp.any(allowed & jnp.isnan(_score(candidates, policy)))
 
 
 def is_invalid(cache: KVCache) -> Bool[Array, ""]:
@@ -319,8 +319,8 @@ def is_invalid(cache: KVCache) -> Bool[Array, ""]:
     return jnp.any(jnp.isnan(cache.mass))
 
 
-def _score(places: Candidates, policy: Policy) -> Float[Array, " places"]:
-    score, wanted = policy.score(places), places.position.shape
+def _score(candidates: Candidates, policy: Policy) -> Float[Array, " slots"]:
+    score, wanted = policy.score(candidates), candidates.position.shape
     array = isinstance(score, jax.Array | np.ndarray)
     # Integers and truth values have an order as well, complex numbers have none.
     kinds = (jnp.bool_, jnp.integer, jnp.floating)
@@ -330,11 +330,11 @@ def _score(places: Candidates, policy: Policy) -> Float[Array, " places"]:
         expected = (
             f"Expected the score of policy {policy.name} as one number for each of {wanted[0]}"
         )
-        raise BadInput(f"{expected} places, got {found}: see glassesjax.cache.Candidates.")
-    # (places,) of one group
+        raise BadInput(f"{expected} slots, got {found}: see glassesjax.cache.Candidates.")
+    # (slots,) of one group
     score = jnp.asarray(score)
     if jnp.issubdtype(score.dtype, jnp.floating):
         return score
     # Floats do not hold all integers, but hold how many of them are smaller.
     smaller = jnp.searchsorted(jnp.sort(score), score)
-    return smaller.astype(places.mass.dtype)
+    return smaller.astype(candidates.mass.dtype)

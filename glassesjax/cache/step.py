@@ -9,14 +9,22 @@ from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax.cache.attend import attend, turned
 from glassesjax.cache.policies import Candidates, Policy
-from glassesjax.cache.slots import EMPTY, KVCache, evict, is_invalid, rank, undecided, write
+from glassesjax.cache.slots import (
+    EMPTY,
+    KVCache,
+    evict,
+    is_invalid,
+    score_candidates,
+    undecided,
+    write,
+)
 from glassesjax.errors import check_choice
 from glassesjax.model.config import Rotary
 from glassesjax.model.decoder import Block
 from glassesjax.model.positions import Layout
 from glassesjax.model.tiling import TILING
 
-Mode = Literal["exact", "cut"]
+Mode = Literal["exact", "chunked"]
 
 
 class Dropped(NamedTuple):
@@ -26,7 +34,7 @@ class Dropped(NamedTuple):
     step: Int[Array, " events"]
 
 
-class Tokens(NamedTuple):
+class RowPositions(NamedTuple):
     """Positions of the rows of a residual stream."""
 
     now: Int[Array, " seq"]
@@ -39,7 +47,7 @@ def layer_step(
     block: Block,
     cache: KVCache,
     resid: Float[Array, "seq model_dim"],
-    tokens: Tokens,
+    rows: RowPositions,
     policy: Policy,
     mode: Mode,
 ) -> tuple[KVCache, Float[Array, "seq model_dim"], Dropped]:
@@ -51,10 +59,10 @@ def layer_step(
       block: The layer's weights.
       cache: Its cache of earlier tokens.
       resid: Residual stream before the layer.
-      tokens: Positions of its rows.
+      rows: Positions of its rows.
       policy: The eviction policy.
-      mode: ``exact`` evicts after each token, as in decoding token by token; ``cut`` lets each
-        token attend to all that is cached and all tokens before it, and evicts once, by the
+      mode: ``exact`` evicts after each token, as in decoding token by token; ``chunked`` lets
+        each token attend to all that is cached and all tokens before it, and evicts once, by the
         attention of the last of them.
 
     Returns:
@@ -62,13 +70,13 @@ def layer_step(
       lost cache (``slots.is_invalid``) is NaN.
     """
     # Keys that are turned anew at each step are stored as position zero turns them: by no angle.
-    stands = tokens.now if policy.position_ids == "original" else jnp.zeros_like(tokens.now)
+    stands = rows.now if policy.position_ids == "original" else jnp.zeros_like(rows.now)
     # One line: branch 0, each row after those before it.
     layout = Layout(stands, jnp.zeros_like(stands), stands + 1)
     heads = block.heads(resid, layout)
     check_choice("mode", mode, get_args(Mode))
-    run = _one_by_one if mode == "exact" else _all_at_once
-    cache, joined, dropped = run(block, cache, heads, tokens, policy)
+    run = _per_token if mode == "exact" else _whole_chunk
+    cache, joined, dropped = run(block, cache, heads, rows, policy)
     return cache, block.rest(resid, joined), dropped
 
 
@@ -76,8 +84,8 @@ Heads = tuple[Array, Array, Array]
 LayerResult = tuple[KVCache, Float[Array, "seq joined"], Dropped]
 
 
-def _one_by_one(
-    block: Block, cache: KVCache, heads: Heads, tokens: Tokens, policy: Policy
+def _per_token(
+    block: Block, cache: KVCache, heads: Heads, rows: RowPositions, policy: Policy
 ) -> LayerResult:
     """Only attention runs along the tokens: projections and MLP saw all of them together."""
     rotary = block.config.positions
@@ -94,49 +102,49 @@ def _one_by_one(
         read = (query, keys, cache.value, position, now[None])
         joined, weights = attend(block.attention, *read)
         joined = jnp.where(is_invalid(cache), jnp.nan, joined)
-        # (heads, 1 row, places) -> (groups, places); evicted by what this very query attends to
+        # (heads, 1 row, slots) -> (groups, slots); evicted by what this very query attends to
         weight = _by_group(weights[:, 0], len(position)).astype(cache.mass.dtype)
         cache, evicted = evict(cache, weight, now, policy, valid)
         return cache, (joined[0], evicted)
 
     # scan over tokens: joined (seq, joined), evicted (seq, groups) -> (groups, seq)
-    cache, (joined, evicted) = jax.lax.scan(one, cache, (*heads, *tokens))
-    return cache, joined, Dropped(evicted.T, tokens.now)
+    cache, (joined, evicted) = jax.lax.scan(one, cache, (*heads, *rows))
+    return cache, joined, Dropped(evicted.T, rows.now)
 
 
 def _by_group(
-    weights: Float[Array, "heads *rest places"], groups: int
-) -> Float[Array, "groups *rest places"]:
+    weights: Float[Array, "heads *rest slots"], groups: int
+) -> Float[Array, "groups *rest slots"]:
     """Mean over the query heads of each group."""
-    # (heads, *rest, places) -> (groups, heads of one, *rest, places) -> (groups, *rest, places)
+    # (heads, *rest, slots) -> (groups, heads of one, *rest, slots) -> (groups, *rest, slots)
     return jnp.mean(weights.reshape(groups, -1, *weights.shape[1:]), axis=1)
 
 
-def _all_at_once(
-    block: Block, cache: KVCache, heads: Heads, tokens: Tokens, policy: Policy
+def _whole_chunk(
+    block: Block, cache: KVCache, heads: Heads, rows: RowPositions, policy: Policy
 ) -> LayerResult:
     query, key, value = heads
     groups = len(cache.position)
-    # (kv_heads, places, width) and (seq, kv_heads, width) -> (kv_heads, places + seq, width)
+    # (kv_heads, slots, width) and (seq, kv_heads, width) -> (kv_heads, slots + seq, width)
     both = lambda old, new: jnp.concatenate([old, new.transpose(1, 0, 2)], axis=1)
     keys, values = both(cache.key, key), both(cache.value, value)
-    fresh = jnp.broadcast_to(tokens.now, (groups, len(tokens.now)))
-    fills = jnp.broadcast_to(~tokens.valid, fresh.shape)
+    fresh = jnp.broadcast_to(rows.now, (groups, len(rows.now)))
+    fills = jnp.broadcast_to(~rows.valid, fresh.shape)
     # A row of padding may be NaN, and zero times it would be, too.
     unused = jnp.concatenate([cache.position == EMPTY, fills], axis=1)
     values = jnp.where(unused[:, :, None], 0, values)
     position = jnp.concatenate([cache.position, fresh], axis=1)
-    read = jnp.sum(tokens.valid, dtype=jnp.int32)
-    last = tokens.now[0] + read - 1
+    read = jnp.sum(rows.valid, dtype=jnp.int32)
+    last = rows.now[0] + read - 1
 
-    def rows(part: tuple[Array, Tokens]) -> tuple[Array, Array, Array]:
+    def block_of_rows(part: tuple[Array, RowPositions]) -> tuple[Array, Array, Array]:
         query, (now, valid) = part
         joined, weights = attend(block.attention, query, keys, values, position, now)
         shared = _by_group(weights, groups)
         # The attention of each query fades once for each step after it.
         steps = jnp.maximum(last - now, 0).astype(shared.dtype)
         fades = jnp.where(valid, jnp.asarray(policy.decay, shared.dtype) ** steps, 0)
-        # over rows: (groups, rows, places) -> (groups, places)
+        # over rows: (groups, rows, slots) -> (groups, slots)
         mass = jnp.sum(jnp.where(valid[None, :, None], shared * fades[None, :, None], 0), axis=1)
         return joined, mass, jnp.sum(jnp.where((now == last)[None, :, None], shared, 0), axis=1)
 
@@ -146,36 +154,38 @@ def _all_at_once(
     blocks = -(-count // size)
     fill = lambda x: jnp.pad(x, [(0, blocks * size - count)] + [(0, 0)] * (x.ndim - 1))
     split = lambda x: fill(x).reshape(blocks, size, *x.shape[1:])
-    joined, mass, weight = jax.lax.map(rows, jax.tree.map(split, (query, tokens)))
+    joined, mass, weight = jax.lax.map(block_of_rows, jax.tree.map(split, (query, rows)))
     joined = joined.reshape(-1, joined.shape[-1])[:count]  # (blocks, size, joined) -> (seq, joined)
     mass, weight = jnp.sum(mass, 0), jnp.sum(weight, 0)  # over blocks
     joined = jnp.where(is_invalid(cache), jnp.nan, joined)
     fade = jnp.asarray(policy.decay, mass.dtype) ** read.astype(mass.dtype)
     mass = mass.at[:, : cache.position.shape[1]].add(fade * cache.mass)
     position = jnp.where(unused, EMPTY, position)
-    cache, gone = _cut(KVCache(keys, values, position, mass), weight, last, policy, cache.slots)
+    cache, gone = _evict_to_capacity(
+        KVCache(keys, values, position, mass), weight, last, policy, cache.slots
+    )
     return cache, joined, Dropped(gone, jnp.broadcast_to(last, gone.shape[1:]))
 
 
-def _cut(
+def _evict_to_capacity(
     cache: KVCache, weight: Array, now: Array, policy: Policy, slots: int
-) -> tuple[KVCache, Int[Array, "groups places"]]:
+) -> tuple[KVCache, Int[Array, "groups slots"]]:
     """The best ``slots`` of all tokens, in a cache of one slot more; and the evicted positions."""
 
     def choose(position: Array, weight: Array, mass: Array) -> tuple[Array, Array, Array]:
-        places = Candidates(position, weight, mass, now)
-        allowed, score = rank(places, policy, slots)
-        lost = undecided(places, policy, slots)
+        candidates = Candidates(position, weight, mass, now)
+        allowed, score = score_candidates(candidates, policy, slots)
+        lost = undecided(candidates, policy, slots)
         # The last key counts first: what is cached, what is protected, the score, the newer one.
         order = jnp.lexsort((position, score, ~allowed, position != EMPTY))
         return order[-slots:], position[order[:-slots]], lost
 
-    # vmap over groups: kept (groups, slots), gone (groups, places - slots), lost (groups,)
+    # vmap over groups: kept (groups, k), gone (groups, slots - k), lost (groups,)
     kept, gone, lost = jax.vmap(choose)(cache.position, weight, cache.mass)
     mass = jnp.where(lost[:, None] & (cache.position != EMPTY), jnp.nan, cache.mass)
-    # (groups, slots) -> (kv_heads, slots), for keys and values
+    # (groups, k) -> (kv_heads, k), for keys and values
     every = jnp.broadcast_to(kept, (len(cache.key), slots))
-    # Along axis 1: places -> slots + 1, the last one empty for the next token.
+    # Along axis 1: slots -> k + 1, the last one empty for the next token.
     take = lambda x, index: jnp.pad(
         jnp.take_along_axis(x, index.reshape(*index.shape, *[1] * (x.ndim - 2)), axis=1),
         [(0, 0), (0, 1)] + [(0, 0)] * (x.ndim - 2),

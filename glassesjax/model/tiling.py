@@ -22,6 +22,8 @@ class Tiling:
     quarter megabyte."""
     prefill_chunk: int = 256
     """Tokens that go through projections and MLPs together where a text is read into a cache."""
+    prompt_chunk: int = 64
+    """Tokens of each prompt that are read together where a batch goes on from one state."""
     loss_rows: int = 128
     """Rows of logits over the vocabulary that are in memory together."""
 

@@ -5,14 +5,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Int
 
 from glassesjax.borders import require
 
-Tokens = Int[Array, "..."] | Int[np.ndarray, "..."] | Sequence[int]
 
-
-def checked_tokens(tokens: Any, vocab_size: int) -> Any:  # noqa: ANN401  (any kind of Tokens)
+def checked_tokens(tokens: Any, vocab_size: int) -> Any:  # noqa: ANN401  (arrays or lists)
     """Validates token numbers; returns them.
 
     Traced tokens have no values and are accepted: the embedding of one outside the table is then a

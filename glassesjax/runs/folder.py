@@ -69,6 +69,7 @@ class RunFolder:
             elif not same_run(file, text):
                 raise _another_run(self.path, "settings.json differs")
             else:
+                check_replaceable(self.path)
                 upgrade(self.path, text, self.rows)
             # Temporary files of killed processes, here and one folder down. Not deeper: the cells
             # of a sweep are runs with their own locks.
@@ -116,6 +117,27 @@ def check_run(path: Path, known: Mapping[str, object]) -> None:
     for name in [name for name in known if name in old]:
         if to_json(old[name]) != to_json(known[name]):
             raise _another_run(path, f"{name} in settings.json differs")
+    check_replaceable(path)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raises an error where figures or page cannot replace those of before.
+
+    They are written last, so that a run would first measure.
+
+    Args:
+      path: The folder of a run.
+
+    Raises:
+      BadInput: A folder is in place of a file, or a file in place of the folder of figures.
+    """
+    figures = path / "figures"
+    if figures.exists() and not figures.is_dir():
+        raise BadInput(f"Expected a folder of figures at {figures}, got a file: remove it.")
+    files = [path / name for name in ("summary.json", "index.html")]
+    for file in [*files, *figures.glob("*.svg")]:
+        if file.is_dir() and not file.is_symlink():  # a link is replaced, as a file is
+            raise BadInput(f"Expected a file of the run at {file}, got a folder: remove it.")
 
 
 def _others(path: Path) -> list[Path]:

@@ -20,14 +20,14 @@ class Correlation(NamedTuple):
 
 
 def spearman(
-    first: Float[np.ndarray, "*sets places"], second: Float[np.ndarray, "*sets places"]
+    first: Float[np.ndarray, "*sets values"], second: Float[np.ndarray, "*sets values"]
 ) -> Float[np.ndarray, "*sets"]:
     """Spearman's rank correlation along the last axis, tied values at their mean rank.
 
     As ``scipy.stats.spearmanr``, which takes one set a call.
 
     Args:
-      first: One number for each place; no NaN, which has no rank.
+      first: Numbers; no NaN, which has no rank.
       second: Likewise.
 
     Returns:
@@ -45,45 +45,45 @@ def spearman(
 def correlate(
     right: list[Bool[np.ndarray, "..."]], measured: list[Float[np.ndarray, "..."]], seed: int
 ) -> Correlation:
-    """Spearman's coefficient of accuracy and the mean of a measured value, over places.
+    """Spearman's coefficient of accuracy and the mean of a measured value, over groups.
 
-    Its interval is a percentile bootstrap over examples with the places fixed: the examples of each
-    place are resampled with replacement, those of ``right`` and of ``measured`` independently. It
+    Its interval is a percentile bootstrap over examples with the groups fixed: the examples of each
+    group are resampled with replacement, those of ``right`` and of ``measured`` independently. It
     covers sampling of examples, not of decoders. Sampling noise attenuates the coefficient, and the
     interval more so, towards zero.
 
     Args:
-      right: For each place, which of its examples are correct; one or more.
-      measured: For each place, the measured values; their number may differ.
+      right: For each group, which of its examples are correct; one or more.
+      measured: For each group, the measured values; their number may differ.
       seed: Seed of the resampling.
 
     Returns:
-      NaN in all three with fewer than ``LEAST`` places, or if all shares or all means are equal.
+      NaN in all three with fewer than ``LEAST`` groups, or if all shares or all means are equal.
     """
     share, mean = (np.array([np.mean(x) for x in of]) for of in (right, measured))
     if len(share) < LEAST or math.isnan(value := float(spearman(share, mean))):
         return Correlation(math.nan, math.nan, math.nan)
-    # Not scipy.stats.bootstrap: it refuses a place with one example, and gives no interval where a
+    # Not scipy.stats.bootstrap: it refuses a group with one example, and gives no interval where a
     # single resample is all ties; such a resample is left out here.
     random = np.random.default_rng(seed)
     counts = np.array([len(x) for x in right])
     shares = random.binomial(counts, share, (RESAMPLES, len(counts))) / counts
     # (size,) -> (draws, size) -> (draws,)
     again = lambda x: np.mean(x[random.integers(len(x), size=(RESAMPLES, len(x)))], axis=1)
-    means = np.stack([again(x) for x in measured], axis=1)  # (draws, places)
+    means = np.stack([again(x) for x in measured], axis=1)  # (draws, groups)
     low, high = np.nanquantile(spearman(shares, means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Correlation(value, float(low), float(high))
 
 
 def dispersion(right: list[Bool[np.ndarray, "..."]]) -> float:
-    """Overdispersion of accuracy between places, relative to binomial sampling.
+    """Overdispersion of accuracy between groups, relative to binomial sampling.
 
     Args:
-      right: For each place, which of its examples are correct.
+      right: For each group, which of its examples are correct.
 
     Returns:
       Pearson's chi-squared over its degrees of freedom, about 1 for equal true accuracy; NaN
-      where all examples are correct, or none, and with fewer than two places.
+      where all examples are correct, or none, and with fewer than two groups.
     """
     share, counts = np.array([np.mean(x) for x in right]), np.array([len(x) for x in right])
     whole = np.sum(share * counts) / np.sum(counts)

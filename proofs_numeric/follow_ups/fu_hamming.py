@@ -73,7 +73,7 @@ def _compared(
             roundoff=16 * (len(changed) + 16) * U * max(1.0, 2 * radius),
             hypotheses=(
                 Hypothesis(
-                    name="range of the logits beyond the one that is told",
+                    name="range of the logits beyond that of the bound",
                     distance=max(0.0, float(np.max(seen) - np.min(seen)) - spread),
                     allowed=8 * U * max(1.0, float(np.max(np.abs(seen)))),
                 ),
@@ -139,4 +139,4 @@ def _counter_case() -> Iterator[Measurement]:
     """New tokens with logits beyond the range, as where substitution is out of distribution."""
     logits = np.zeros(64), np.where(np.arange(64) < 1, 5.0, 0.0)
     values = np.ones((64, 1)), np.where(np.arange(64) < 1, -1.0, 1.0)[:, None]
-    yield from _compared("a logit of 5, told a range of 1", logits, values, 1.0)
+    yield from _compared("a logit of 5, where the bound has a range of 1", logits, values, 1.0)

@@ -248,11 +248,11 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
 def _counter_case() -> Iterator[Measurement]:
     """An epsilon that the weights do not have; rows that see less, and rows that see ahead."""
     weights = _least_everywhere(1 / 64)
-    yield _tails("causal, told 1/16 where weights are 1/64", "causal", weights, 1 / 16)
+    yield _tails("causal, epsilon 1/16 where the least weight is 1/64", "causal", weights, 1 / 16)
     # Each layer moves mass back by one token at most, where the bound has three.
     two = 0.75 * np.eye(N) + 0.25 * np.eye(N, k=-1)
     two[0, 0] = 1.0
-    setting = f"rows that see 2 tokens, told a window of {WINDOW}"
+    setting = f"rows that see 2 tokens, where the bound has a window of {WINDOW}"
     yield _tails(setting, "window", np.stack([two] * DEPTH), 1 / 4)
     ahead = np.full((DEPTH, N, N), 1 / N)
     yield _tails("rows that see all tokens, also later ones", "causal", ahead, 1 / N)

@@ -55,4 +55,4 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
 @CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """One-shot eviction after the prompt: its tokens attend to tokens evicted per token."""
-    yield _instance("tova", "cut")
+    yield _instance("tova", "chunked")

@@ -36,8 +36,9 @@ CLAIM = Claim(
     ),
     norm="2",
     climbs="k",
-    note="Whatever is forgotten when. Equality for linear MLPs. The rollout of the past is exactly"
-    " what flows through the held states, and a window hears nothing beyond $L k$.",
+    note="For eviction at any steps. Equality for linear MLPs. The rollout of the past is exactly"
+    " what flows through the cached tokens, and tokens beyond $L k$ have no influence under a"
+    " window.",
 )
 
 U = 2.0**-53
@@ -58,7 +59,7 @@ def _all(cases: Pruned, sigma: Array, evicted_at: Array) -> tuple[Array, ...]:
     return jax.vmap(one)(cases, sigma, evicted_at)
 
 
-class _Found(NamedTuple):
+class _Result(NamedTuple):
     norms: np.ndarray
     bounds: np.ndarray
     dependence: float
@@ -68,7 +69,7 @@ class _Found(NamedTuple):
     logits: np.ndarray
 
 
-def _run(cases: list[Pruned], evicted_at: list[np.ndarray] | None = None) -> Iterator[_Found]:
+def _run(cases: list[Pruned], evicted_at: list[np.ndarray] | None = None) -> Iterator[_Result]:
     """Instances in batches of one shape, each also with constant attention weights."""
     evicted_at = [case.evicted_at for case in cases] if evicted_at is None else evicted_at
     for begin in range(0, len(cases), BATCH):
@@ -86,7 +87,7 @@ def _run(cases: list[Pruned], evicted_at: list[np.ndarray] | None = None) -> Ite
             finite = np.isfinite(blocks).all()  # LAPACK raises for others
             still = jacobians[BATCH + at]
             parts = [leaf for name, leaf in case.decoder._asdict().items() if name != "beta1"]
-            yield _Found(
+            yield _Result(
                 norms=np.linalg.norm(blocks, 2, (-2, -1)) if finite else np.full(LENGTH, np.nan),
                 bounds=bounds[at],
                 dependence=float(np.max(np.abs(jacobians[at] - still))) if finite else 0.0,
@@ -97,7 +98,9 @@ def _run(cases: list[Pruned], evicted_at: list[np.ndarray] | None = None) -> Ite
             )
 
 
-def _against(setting: str, measured: _Found, *, attained: bool = False, **more: Any) -> Measurement:  # noqa: ANN401
+def _against(
+    setting: str, measured: _Result, *, attained: bool = False, size: float | None = None
+) -> Measurement:
     """The token whose derivative comes closest to its bound, or lies farthest from it."""
     ratios = quotients(measured.norms, measured.bounds)
     if attained:  # a token without influence is at zero on both sides
@@ -117,7 +120,7 @@ def _against(setting: str, measured: _Found, *, attained: bool = False, **more: 
         floor=bound if attained else -np.inf,
         roundoff=paper_decoder.relative_roundoff(measured.case.decoder) * bound,
         hypotheses=hypotheses,
-        **more,
+        size=size,
     )
 
 
@@ -147,7 +150,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
     reach = window_reach(LAYERS, 2)
     far = measured[1].norms[: LENGTH - 1 - reach]
     yield Measurement.equality(
-        setting=f"window, k=2: the loudest of {len(far)} tokens beyond L k",
+        setting=f"window, k=2: the largest derivative of {len(far)} tokens beyond L k",
         measured=float(np.max(far)),
         expected=0.0,
         roundoff=0.0,
@@ -155,7 +158,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
     yield from _conserved(measured[: 3 * len(kinds)])
 
 
-def _conserved(measured: list[_Found]) -> Iterator[Measurement]:
+def _conserved(measured: list[_Result]) -> Iterator[Measurement]:
     """Influence of the past passes through the state: it equals the flow of all cached tokens."""
     step = LENGTH // 2
     for number, one in enumerate(measured):
@@ -190,7 +193,7 @@ def _flows(logits: Array, evicted_at: Array, shares: Array, step: int) -> tuple[
 def _ratio(free: tuple[Array, ...]) -> Float[Array, ""]:
     """Measured over bound of the first token, which a sink keeps; Frobenius norms as in thm_5_1."""
     decoder = _instance(free)
-    case = Pruned(decoder, jnp.asarray(_FORGOTTEN))
+    case = Pruned(decoder, jnp.asarray(_EVICTED_AT))
     run = lambda row: last_row(case, decoder.resid.at[0].set(row))
     jacobian, logits = jax.jacfwd(run, has_aux=True)(decoder.resid[0])
     weights = pruned_weights(logits, retained_pairs(case.evicted_at))
@@ -201,7 +204,7 @@ def _ratio(free: tuple[Array, ...]) -> Float[Array, ""]:
     return root * size(jacobian) / bounds[0]
 
 
-_FORGOTTEN = evict("sink", 3, 0)
+_EVICTED_AT = evict("sink", 3, 0)
 
 
 def _instance(free: tuple[Array, ...]) -> PaperDecoder:
@@ -217,7 +220,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     matrices = [random.normal(size=(starts, LAYERS, 4, 4)) / 2 for _ in range(5)]
     inputs, logs = random.normal(size=(starts, LENGTH, 4)), random.normal(size=(starts, 2, LAYERS))
     free = ascend(_ratio, (inputs, *matrices, logs), steps=steps).instance
-    [measured] = _run([Pruned(jax.tree.map(np.asarray, _instance(free)), _FORGOTTEN)])
+    [measured] = _run([Pruned(jax.tree.map(np.asarray, _instance(free)), _EVICTED_AT)])
     yield _against(f"{starts} starts, {steps} steps over weights, inputs, divisors", measured)
 
 

@@ -12,7 +12,7 @@ from proofs_numeric.support.replays import LAYERS, LENGTH, SLOTS, TURNED, apart,
 
 CLAIM = Claim(
     name="msrnn_receptive_field",
-    title="What a window hears",
+    title="The receptive field of a window",
     source="arXiv 2401.06104v2, the Window policy; ours",
     statement=r"y_n \mathrm{\ does\ not\ depend\ on\ token\ } n - j \Leftrightarrow j > L k",
     assumes=("a window without sinks",),

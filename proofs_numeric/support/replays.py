@@ -116,7 +116,7 @@ class Walked(NamedTuple):
     """Results of a text processed token by token."""
 
     y: Float[Array, "cases seq model_dim"]
-    position: Int[Array, "cases seq layers groups places"]
+    position: Int[Array, "cases seq layers groups slots"]
     """Tokens that each layer caches after each token."""
     state: State
 
@@ -132,7 +132,7 @@ def walk(
     tokens: Int[np.ndarray, "cases seq"],
     name: str,
     slots: int = SLOTS,
-    orders: Int[np.ndarray, "two places"] | None = None,
+    orders: Int[np.ndarray, "two slots"] | None = None,
     seen: int = 0,
 ) -> Walked:
     """Processes a text with one call for each token; cache slots may be permuted before each.
@@ -149,7 +149,7 @@ def walk(
     Returns:
       Representations, and the cached tokens at each step.
     """
-    # One place more than slots: the newest token is written before one is evicted.
+    # One slot more than the capacity: the newest token is written before one is evicted.
     orders = np.stack([np.arange(slots + 1)] * 2) if orders is None else orders
     moved, first = jnp.asarray(orders, jnp.int32), jnp.asarray(seen, jnp.int32)
     return _walk(decoders, jnp.asarray(tokens), moved, first, name, slots)
@@ -167,14 +167,14 @@ def _walk(
         start = empty_state(decoder.config, chosen, slots, decoder.dtype)._replace(seen=seen)
 
         def reordered(cache: KVCache) -> KVCache:
-            take = lambda x, order: jnp.take(x, order, axis=1)  # (groups, places, ...)
+            take = lambda x, order: jnp.take(x, order, axis=1)  # (groups, slots, ...)
             key, value = take(cache.key, stored), take(cache.value, stored)
             return KVCache(key, value, take(cache.position, named), take(cache.mass, named))
 
         def step(state: State, token: Array) -> tuple[State, tuple[Array, Array]]:
             moved = tuple(reordered(cache) for cache in state.layers)
             state, y, _ = advance(model, State(moved, state.seen), token[None], chosen)
-            # Position after each token: (layers, groups, places)
+            # Position after each token: (layers, groups, slots)
             return state, (y[0], jnp.stack([cache.position for cache in state.layers]))
 
         return jax.lax.scan(step, start, text)  # over the tokens

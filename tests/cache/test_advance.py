@@ -15,7 +15,7 @@ from cache_reference import Rule, bounded_forward
 from glassesjax.cache import advance, empty_state, logits, policy, prefill, replay, unroll
 from glassesjax.cache.position_ids import reindexed
 from glassesjax.cache.slots import EMPTY
-from glassesjax.cache.step import Tokens, layer_step
+from glassesjax.cache.step import RowPositions, layer_step
 from glassesjax.errors import BadInput
 from glassesjax.model import Window, flat_parameters
 from glassesjax.model.tiling import Tiling
@@ -91,7 +91,7 @@ def test_one_program_for_all_rows_and_lengths():
     state = start(model.outer.config, rule)
     for now, length in ((0, 3), (3, 1), (4, 16), (20, 0)):
         index = jnp.arange(LENGTH, dtype=jnp.int32)
-        here = Tokens(now + index, index < length)
+        here = RowPositions(now + index, index < length)
         resid = jnp.ones((LENGTH, model.outer.config.model_dim))
         for block, cache in zip(model.blocks, state.layers, strict=True):
             step(block, cache, resid, here, rule, "exact")
@@ -143,7 +143,7 @@ def test_a_length_counts_no_more_tokens_than_there_are(length, counts):
     same_state(*runs)
 
 
-def test_a_cut_by_blocks_of_rows_is_the_cut(monkeypatch):
+def test_eviction_after_a_chunk_does_not_depend_on_blocks_of_rows(monkeypatch):
     model, rule = model_of("half"), policy("h2o~0.5")
     cache = start(model.outer.config, rule).layers[0]
     index = jnp.arange(LENGTH, dtype=jnp.int32)
@@ -151,8 +151,10 @@ def test_a_cut_by_blocks_of_rows_is_the_cut(monkeypatch):
     runs = []
     for rows in (LENGTH, 3):  # one block; five and one that is filled up
         monkeypatch.setattr("glassesjax.cache.step.TILING", Tiling(attention_rows=rows))
-        cut = lambda *args: layer_step(*args, rule, "cut")
-        runs.append(jax.jit(cut)(model.blocks[0], cache, resid, Tokens(index, index < 14)))
+        chunked = lambda *args: layer_step(*args, rule, "chunked")
+        runs.append(
+            jax.jit(chunked)(model.blocks[0], cache, resid, RowPositions(index, index < 14))
+        )
     (state, y, gone), (other, rows, dropped) = jax.device_get(runs)
     np.testing.assert_array_equal(gone.position, dropped.position)
     np.testing.assert_array_equal(state.position, other.position)
@@ -204,7 +206,7 @@ def layer():
     """A step that evicts, and what it gives one operation after another; each is a program."""
     model, rule = told(np.random.default_rng(0).normal(size=(1, 2, 2))), policy("tova")
     cache = start(model.outer.config, rule, 1).layers[0]
-    here = Tokens(jnp.arange(2, dtype=jnp.int32), jnp.ones(2, bool))
+    here = RowPositions(jnp.arange(2, dtype=jnp.int32), jnp.ones(2, bool))
     resid = jnp.eye(2)
     step = lambda: layer_step(model.blocks[0], cache, resid, here, rule, "exact")
     with jax.disable_jit():
@@ -234,7 +236,7 @@ def test_a_batch_of_unequal_lengths_is_its_rows():
         np.testing.assert_array_equal(dropped[0].position[row], gone[0].position)
 
 
-@pytest.mark.parametrize("mode", ["exact", "cut"])
+@pytest.mark.parametrize("mode", ["exact", "chunked"])
 @pytest.mark.parametrize("name", ["half", "learned"])
 @pytest.mark.parametrize("filler", [0, 31, -1, 10_000])
 def test_what_fills_an_array_leaves_no_mark(mode, name, filler):
@@ -391,8 +393,8 @@ def test_what_does_not_go_together_is_refused():
     with pytest.raises(BadInput, match="made for tova-head, got one with 1 decisions"):
         advance(model, state, text(), policy("tova-head"))
     moved = dataclasses.replace(rule, position_ids="compressed")
-    with pytest.raises(BadInput, match=r"mode exact for position ids compressed.*got cut"):
-        advance(model, state, text(), moved, mode="cut")
+    with pytest.raises(BadInput, match=r"mode exact for position ids compressed.*got chunked"):
+        advance(model, state, text(), moved, mode="chunked")
     with pytest.raises(BadInput, match="rotary positions for position ids compressed, got Alibi"):
         advance(model_of("alibi"), start(CONFIGS["alibi"], rule), text(), moved)
     with pytest.raises(BadInput, match=r"at least 6 slots for window[+]5"):

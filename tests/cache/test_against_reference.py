@@ -131,7 +131,7 @@ STORED = [
     ),
 ]
 GRIDS = {None: None, BF16: Grid(8, -133), F16: Grid(11, -24), E4M3FN: Grid(4, -9)}
-# Two scores closer than this, relative to them, may change places by rounding alone.
+# Two scores closer than this, relative to them, may swap by rounding alone.
 TIED = {"float64": 1e-9, "float32": 1e-3}
 
 

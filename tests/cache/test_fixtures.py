@@ -100,7 +100,7 @@ def test_probabilities_are_averaged_not_logits():
     np.testing.assert_allclose(state.layers[0].mass[0, :3], means + uniform, rtol=16 * 2.0**-53)
 
 
-def places(position, weight):
+def full_cache(position, weight):
     """A full state of one decision, its current token written, and what that token attends to."""
     count = len(position)
     nothing = jnp.zeros((1, count, 2))
@@ -113,7 +113,7 @@ def places(position, weight):
 def test_ties_go_to_the_smallest_position_wherever_it_is_stored(name, position):
     # For the mean of masses the older must have received more to be equal: four times and so on.
     weight = [4.0 - p if name == "h2o_mean@1" else 0.25 for p in position]
-    cache, paid = places(position, weight)
+    cache, paid = full_cache(position, weight)
     cache, gone = evict(cache, paid, jnp.int32(3), policy(name), jnp.bool(True))
     assert gone.tolist() == [0]
     assert sorted(cache.position[0].tolist()) == [-1, 1, 2, 3]
@@ -141,11 +141,11 @@ def test_gaps_are_compressed_as_in_the_paper():
 def test_bytes_of_a_state():
     # LLaMA-2-7B: 32 layers of 32 heads of 128 in 16 bits, 0.268 GB for 512 tokens.
     config = DecoderConfig(vocab_size=32_000, num_layers=32, num_heads=32, model_dim=4096)
-    place = 2 * 32 * 128 * 2
+    slot = 2 * 32 * 128 * 2
     small = 4 + 4  # a position and a mass
     found = state_bytes(config, policy("tova"), 512, jnp.float16)
-    assert found == 32 * 513 * (place + small)
-    assert round(32 * 512 * place / 1e9, 3) == 0.268
+    assert found == 32 * 513 * (slot + small)
+    assert round(32 * 512 * slot / 1e9, 3) == 0.268
 
 
 @pytest.mark.parametrize("name", ["tova", "tova-head"])

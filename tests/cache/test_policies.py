@@ -34,9 +34,9 @@ SLOTS, HALF, GROUPS = 6, 10, 2
 LENGTH = 2 * HALF
 
 
-def newest_first(places):
+def newest_first(candidates):
     """A policy of one's own, as CONTRIBUTING says: it drops the newest that it may drop."""
-    return -places.position.astype(places.weight.dtype)
+    return -candidates.position.astype(candidates.weight.dtype)
 
 
 class Row(NamedTuple):
@@ -85,9 +85,9 @@ write_one = jax.jit(write)
 forget_one = jax.jit(evict, static_argnums=3)
 
 
-def all_alike(places):
+def all_alike(candidates):
     """A score that is the same for all."""
-    return jnp.ones_like(places.weight)
+    return jnp.ones_like(candidates.weight)
 
 
 def groups_of(rule):

@@ -167,8 +167,8 @@ def test_a_cut_file_is_refused_wherever_it_was_cut(file):
 
 def test_a_changed_byte_is_noticed_or_changes_nothing(file, state):
     content = file.read_bytes()
-    for place in range(30, len(content), 211):
-        changed = bytes([*content[:place], content[place] ^ 0x55, *content[place + 1 :]])
+    for at in range(30, len(content), 211):
+        changed = bytes([*content[:at], content[at] ^ 0x55, *content[at + 1 :]])
         file.write_bytes(changed)
         try:
             found = load(file)

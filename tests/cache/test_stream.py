@@ -61,8 +61,8 @@ def slow(text, stops):
 )
 def test_the_text_does_not_depend_on_where_tokens_cut_it(text, stops, cuts):
     whole = text.encode()
-    places = sorted({0, len(whole), *(cut % (len(whole) + 1) for cut in cuts)})
-    pieces = [whole[a:b] for a, b in itertools.pairwise(places)]
+    ends = sorted({0, len(whole), *(cut % (len(whole) + 1) for cut in cuts)})
+    pieces = [whole[a:b] for a, b in itertools.pairwise(ends)]
     parts, stopped = shown(pieces, stops)
     assert ("".join(parts), stopped) == slow(text, stops)
 

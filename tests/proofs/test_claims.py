@@ -59,9 +59,9 @@ def test_a_claim_holds_and_its_counter_case_fails(claim):
     ("name", "groups"), [pytest.param("tova", 1, marks=pytest.mark.slow), ("h2o", 2)]
 )
 def test_tokens_that_were_dropped_together_are_counted(name, groups):
-    """One cut drops all but the slots at once, in each layer and for each decision."""
+    """One eviction drops all but the slots at once, in each layer and for each decision."""
     given = replays.cases()
     assert replays.read(*given, name).together == 0
     dropped = replays.LENGTH - replays.SLOTS
     wanted = len(given.tokens) * replays.LAYERS * groups * (dropped - 1)
-    assert replays.read(*given, name, mode="cut").together == wanted
+    assert replays.read(*given, name, mode="chunked").together == wanted

@@ -30,6 +30,15 @@ def test_coefficients_are_scipys(levels):
     np.testing.assert_allclose(spearman(first, second), expected, rtol=0, atol=1e-14)
 
 
+def test_a_coefficient_of_few_values_is_scipys():
+    two, one = np.array([1.0, 2.0]), np.ones(1)
+    for other in (two, -two):
+        expected = stats.spearmanr(two, other).statistic
+        np.testing.assert_allclose(spearman(two, other), expected, rtol=0, atol=1e-14)
+    assert math.isnan(spearman(one, one))
+    assert math.isnan(spearman(np.array([]), np.array([])))
+
+
 def flags(shares, count=100):
     return [np.arange(count) < round(share * count) for share in shares]
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from glassesjax.cache.slots import check_order
+from glassesjax.cache.slots import check_causal
 from glassesjax.errors import BadInput
 from glassesjax.files import Row
 from glassesjax.model.decoder import Decoder
@@ -48,7 +48,7 @@ def lay_out(settings: CollapseSettings, model: ModelHeader | LanguageModel) -> d
       BadInput: A prompt is longer than the context, the vocabulary lacks a symbol, or the model's
         tokens see later ones, so that prompts do not share their prefixes.
     """
-    check_order(model.config)
+    check_causal(model.config)
     pairs, limit = {}, model.config.max_length
     if limit is not None and settings.lengths[-1] > limit:  # before so many symbols are made
         _refuse_length(limit, settings.lengths[-1], settings.families[0], settings.lengths[-1])

@@ -28,7 +28,7 @@ from glassesjax.model.narrow import under
 from glassesjax.model.opening import open_one
 from glassesjax.model.prompts import numbered_prompt
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.runs.places import check_save
+from glassesjax.runs.output_paths import check_save
 from glassesjax.studies.generate.records import TokenRow
 from glassesjax.studies.generate.rows import Job, Writing, written_rows
 from glassesjax.studies.generate.settings import GenerateSettings

@@ -8,7 +8,7 @@ import numpy as np
 
 from glassesjax.cache import check_context
 from glassesjax.cache.baselines import named_policy, named_slots
-from glassesjax.cache.losses import Cell, Tokens
+from glassesjax.cache.losses import Cell, TextTokens
 from glassesjax.cache.policies import SHORT
 from glassesjax.errors import BadInput
 from glassesjax.memory import check_memory
@@ -28,7 +28,7 @@ class Subject(NamedTuple):
     model: LanguageModel
     opening: tuple[int, ...]
     """What the model expects before every text."""
-    windows: tuple[Tokens, ...]
+    windows: tuple[TextTokens, ...]
     """Each with the opening; one, for a book."""
     cells: tuple[Cell, ...]
 
@@ -66,8 +66,11 @@ def open_subject(settings: PerplexitySettings) -> Subject:
 
 
 def _windows(
-    settings: PerplexitySettings, config: DecoderConfig, tokens: Tokens, opening: tuple[int, ...]
-) -> tuple[Tokens, ...]:
+    settings: PerplexitySettings,
+    config: DecoderConfig,
+    tokens: TextTokens,
+    opening: tuple[int, ...],
+) -> tuple[TextTokens, ...]:
     """The text in windows that each begin with the opening; a last one without a target goes."""
     context, size = config.max_length, len(tokens) + len(opening)  # of a book, all of it
     if settings.span == "windows":

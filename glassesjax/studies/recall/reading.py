@@ -73,7 +73,8 @@ def reading(passage: Passage, tokenizer: TextTokenizer) -> Reading:
     """A passage and its questions as token numbers.
 
     Returns:
-      Tokens of the passage, and for each question its own, the answer's, and the needle's places.
+      Tokens of the passage, and for each question its own, the answer's, and the
+      needle's positions.
     """
     tokens = tokenizer.encode(passage.text)
     # Positions in tokens of a line: the tokens of all lines before it, encoded together.

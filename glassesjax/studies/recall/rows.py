@@ -20,8 +20,6 @@ from glassesjax.studies.recall.records import RecallRow
 from glassesjax.studies.recall.settings import TRUNCATED
 from glassesjax.tasks.answers import exact_match, first_words, token_f1
 
-QUESTION_CHUNK = 64  # tokens of questions that are read together
-
 
 def recall_rows(
     model: Unrolled,
@@ -118,7 +116,7 @@ def _read(model: Unrolled, reading: Reading, cell: Cell, mode: PrefillMode) -> _
     # (...) -> (rows, ...): all questions go on from one state after the passage.
     state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(questions), *leaf.shape)), state)
     state, last, _ = read_prompts(
-        model, state, prompts, cell.policy, mode=mode, chunk=QUESTION_CHUNK
+        model, state, prompts, cell.policy, mode=mode, chunk=TILING.prompt_chunk
     )
     return _Read(state, jnp.asarray(last), retained, [before + len(prompt) for prompt in prompts])
 
@@ -133,7 +131,7 @@ def cached_share(state: State, needle: tuple[int, int]) -> float:
     Returns:
       The share of its tokens that is cached, the mean over the decisions of all layers.
     """
-    # (groups, places) of each layer -> (decisions, places)
+    # (groups, slots) of each layer -> (decisions, slots)
     held = np.concatenate([np.asarray(layer.position) for layer in state.layers])
     start, stop = needle
     return float(((held >= start) & (held < stop)).sum() / (len(held) * (stop - start)))

@@ -170,21 +170,3 @@ def paper_slots(cell: Cell, columns: Sequence[int]) -> int | None:
     apart = {k: abs(math.log2(PAPER_LENGTH / k / ratio)) for k in columns}
     nearest = min(apart, key=lambda k: apart[k])
     return nearest if apart[nearest] <= 0.5 else None
-
-
-def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Spearman's: 1 where both order alike, -1 where one turns the order around.
-
-    Returns:
-      The correlation of their ranks, ties sharing theirs; NaN for fewer than three.
-    """
-    if len(first) < 3:
-        return math.nan
-    ranks = []
-    for values in (np.asarray(first, np.float64), np.asarray(second, np.float64)):
-        # (values,) -> (values, values): how many are below each, and half of those equal to it.
-        below = np.sum(values[:, None] > values[None], axis=1)
-        ranks.append(below + (np.sum(values[:, None] == values[None], axis=1) - 1) / 2)
-    centered = [rank - rank.mean() for rank in ranks]
-    sizes = math.prod(float(np.sqrt(np.sum(rank**2))) for rank in centered)
-    return float(np.sum(centered[0] * centered[1])) / sizes if sizes else math.nan

@@ -18,7 +18,6 @@ from glassesjax.studies.retention.cells import (
     class_ratio,
     class_sums,
     paper_slots,
-    rank_correlation,
     read_cells,
 )
 from glassesjax.studies.retention.paper import PAPER_SLOTS, PAPER_STEPS
@@ -26,6 +25,7 @@ from glassesjax.studies.retention.records import RetentionConstants, RetentionRo
 from glassesjax.tasks.word_classes import CLASSES
 
 FEW = 10  # tokens that a class must have for an interval
+LEAST_CLASSES = 3  # of two classes any order is a whole one
 EARLY = 25  # positions that the paper draws after the first
 TAGS = {row.name: row.tags for row in CLASSES}
 
@@ -304,8 +304,10 @@ def paper_correlation(cell: Cell, seed: int = 0) -> Interval:
     """
     pairs = class_pairs(cell)
     theirs = np.array([value for _, value in pairs.values()])
+    if len(pairs) < LEAST_CLASSES:
+        return Interval(np.nan, np.nan, np.nan)
     # A class with several tags has the mean of theirs, which ``class_pairs`` takes.
-    value = rank_correlation([ours for ours, _ in pairs.values()], theirs.tolist())
+    value = float(spearman(np.array([ours for ours, _ in pairs.values()]), theirs))
     classes, steps, _ = class_sums(cell)
     if np.isnan(value) or len(steps) < LEAST_BLOCKS:
         return Interval(value, np.nan, np.nan)

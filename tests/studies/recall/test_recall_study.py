@@ -9,18 +9,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from studies.made_reader import TOKENIZER, made_header, made_verses
+from studies.recall.made_recall import CONSTANTS
 
 from glassesjax.cache import empty_state, policy, prefill, replay, retained, unroll
 from glassesjax.cache.generate import generate
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
+from glassesjax.model.tiling import Tiling
 from glassesjax.precision import F64, RoundingPlan
-from glassesjax.runs.record import names, to_row
+from glassesjax.runs.record import from_row, names, to_row
 from glassesjax.studies.recall import measure as recall
+from glassesjax.studies.recall import rows as recall_rows
 from glassesjax.studies.recall.measure import RecallSettings, measure, open_subject
 from glassesjax.studies.recall.reading import Asked, Reading, readings_text
-from glassesjax.studies.recall.records import ROWS, RecallRow
+from glassesjax.studies.recall.records import ROWS, RecallConstants, RecallRow
 from glassesjax.studies.recall.rows import cached_share, expected_losses, greedy
+from glassesjax.studies.recall.run import open_run
 from glassesjax.studies.recall.study import STUDY
 from glassesjax.tasks.answers import exact_match, token_f1
 from glassesjax.tasks.bible import Question
@@ -295,6 +299,30 @@ def test_truncated_needs_a_context_for_what_it_reads_only(subject, monkeypatch):
 
 def test_every_field_is_there(rows):
     assert all(list(row) == names(RecallRow) for row in rows)
+
+
+def test_questions_are_read_in_the_chunk_that_rows_record(subject, rows, monkeypatch):
+    assert "prompt_chunk=64" in open_run(SETTINGS).constants.tiling
+    chunks, read = [], recall_rows.read_prompts
+
+    def counted(*args, chunk, **given):
+        chunks.append(chunk)
+        return read(*args, chunk=chunk, **given)
+
+    monkeypatch.setattr(recall_rows, "read_prompts", counted)
+    monkeypatch.setattr(recall_rows, "TILING", Tiling(prompt_chunk=8))
+    again = [to_row(row) for _, some in measure(SETTINGS, subject) for row in some]
+    assert set(chunks) == {8}
+    for row, other in zip(rows, again, strict=True):
+        # Token by token the chunk orders sums in another way only.
+        assert other["gold_nll"] == pytest.approx(row["gold_nll"], rel=1e-12, abs=0)
+        assert other | {"gold_nll": row["gold_nll"]} == row
+
+
+def test_rows_of_before_have_another_tiling():
+    old = "attention_rows=256, attention_stretches=8, pullback_rows=128, prefill_chunk=256"
+    assert from_row(RecallConstants, CONSTANTS | {"tiling": old}).tiling == old
+    assert from_row(RecallConstants, CONSTANTS).tiling is None
 
 
 def test_a_row_of_before_is_read_in_the_words_of_today(rows):

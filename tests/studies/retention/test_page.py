@@ -19,7 +19,6 @@ from glassesjax.report.maps import coarse
 from glassesjax.studies.retention.cells import (
     class_ratio,
     paper_slots,
-    rank_correlation,
     read_cells,
 )
 from glassesjax.studies.retention.charts import (
@@ -197,6 +196,15 @@ def test_a_short_text_tells_no_class_from_another():
     assert findings(page_of(rows))[2] == "2"
 
 
+def test_two_classes_have_no_order():
+    (cell,) = read_cells(run_of(made_rows((("tova", 512),), (marked_window(1024, 512),))))
+    names = list(class_pairs(cell))
+    assert np.isfinite(paper_correlation(cell).value)
+    for count, ordered in ((3, True), (2, False), (0, False)):
+        some = cell._replace(classes={name: cell.classes[name] for name in names[:count]})
+        assert bool(np.isfinite(paper_correlation(some).value)) == ordered
+
+
 def test_a_window_tells_no_class_from_another():
     """All tokens live alike, but for the text's end: what differs is where a class stands."""
     window = np.minimum(np.arange(1024) + 64, 1024).astype(np.int32)[None]
@@ -367,17 +375,6 @@ def test_the_papers_column_is_the_same_share_of_the_text():
 def made_cell(slots, length):
     window = np.minimum(np.arange(length) + slots, length).astype(np.int32)[None]
     return made_cell_of((("window", slots),), (window,))
-
-
-def test_rank_correlation_by_hand():
-    assert rank_correlation([1.0, 2.0, 3.0], [5.0, 6.0, 70.0]) == pytest.approx(1)
-    assert rank_correlation([1.0, 2.0, 3.0], [3.0, 2.0, 1.0]) == pytest.approx(-1)
-    # Ranks 0 1 2 3 against 0 1.5 1.5 3: 4.5 over the root of 5 times 4.5.
-    assert rank_correlation([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 2.0, 9.0]) == pytest.approx(
-        4.5 / 22.5**0.5
-    )
-    assert np.isnan(rank_correlation([1.0, 2.0], [1.0, 2.0]))
-    assert np.isnan(rank_correlation([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]))
 
 
 def test_the_papers_table_names_our_tags():

@@ -12,7 +12,7 @@ from glassesjax.errors import BadInput
 from glassesjax.files import write_by_rename, writing
 from glassesjax.registry import load
 from glassesjax.runs import folder as folders
-from glassesjax.runs import places
+from glassesjax.runs import output_paths
 from glassesjax.runs.folder import RunFolder
 from glassesjax.studies.collapse.settings import CollapseSettings
 from glassesjax.studies.generate.settings import GenerateSettings
@@ -41,7 +41,7 @@ def test_what_other_processes_remove_meanwhile_is_no_error(tmp_path, monkeypatch
 
 
 def test_a_trial_that_a_run_takes_for_scrap_is_no_error(tmp_path, monkeypatch):
-    run, making = tmp_path / "run", places.tempfile.mkdtemp
+    run, making = tmp_path / "run", output_paths.tempfile.mkdtemp
     run.mkdir()
 
     def cleared(*where):
@@ -51,8 +51,8 @@ def test_a_trial_that_a_run_takes_for_scrap_is_no_error(tmp_path, monkeypatch):
         assert not Path(made).exists()
         return made
 
-    monkeypatch.setattr(places.tempfile, "mkdtemp", lambda *where: cleared(*where))
-    places.check_out(run, {})
+    monkeypatch.setattr(output_paths.tempfile, "mkdtemp", lambda *where: cleared(*where))
+    output_paths.check_out(run, {})
 
 
 def test_settings_that_come_while_a_folder_is_looked_at_are_compared(tmp_path, monkeypatch):
@@ -78,8 +78,8 @@ LONGEST = ("a" * 255, "a" * 242, "ä" * 127)
 
 @pytest.mark.parametrize("name", LONGEST, ids=["bytes", "beyond a part's", "characters"])
 def test_the_longest_names_can_be_written(tmp_path, name):
-    places.check_save(tmp_path / name, "--save")
-    places.check_out(tmp_path / name, {})
+    output_paths.check_save(tmp_path / name, "--save")
+    output_paths.check_out(tmp_path / name, {})
     write_by_rename(tmp_path / name, "text")
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -94,6 +94,28 @@ def test_settings_of_brackets_within_brackets_are_another_run(tmp_path, depth):
         claim(tmp_path, {"seed": 1})
 
 
+@pytest.mark.parametrize("name", ["summary.json", "index.html", "figures/a.svg", "figures"])
+def test_a_folder_in_place_of_a_file_is_refused_before_the_run(tmp_path, name):
+    claim(tmp_path, {"seed": 1})
+    path = tmp_path / name
+    if name == "figures":
+        path.touch()
+    else:
+        path.mkdir(parents=True)
+    for check in (
+        lambda: output_paths.check_out(tmp_path, {}),
+        lambda: claim(tmp_path, {"seed": 1}),
+    ):
+        with pytest.raises(BadInput, match=re.escape(f"at {path}, got a")):
+            check()
+
+
+def test_a_link_in_place_of_a_file_is_replaced(tmp_path):
+    claim(tmp_path, {"seed": 1})
+    (tmp_path / "index.html").symlink_to(tmp_path)
+    claim(tmp_path, {"seed": 1})
+
+
 FLAGS = {
     "out": ("collapse", CollapseSettings(model="toy")),
     "save": ("generate", GenerateSettings(model="toy", prompt=("1",), save=Path("x"))),
@@ -106,10 +128,10 @@ def test_flags_that_fix_no_row_are_not_compared(tmp_path, name, study, settings)
     file = tmp_path / "settings.json"
     known = load(study).known(settings)
     file.write_text(f'{{"schema": 1, "study": "{study}", "{name}": "other"}}')
-    places.check_out(tmp_path, known)
+    output_paths.check_out(tmp_path, known)
     file.write_text('{"schema": 1, "study": "other"}')
     with pytest.raises(BadInput, match=r"study in settings\.json differs"):
-        places.check_out(tmp_path, known)
+        output_paths.check_out(tmp_path, known)
 
 
 def test_a_folder_where_a_file_is_to_go_is_named(tmp_path):
