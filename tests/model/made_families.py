@@ -12,6 +12,9 @@ from glassesjax.model.weights import parameter_shapes
 PLAIN = {name: LLAMA[name] for name in LLAMA if name not in ("architectures", "model_type")}
 GPT = {"vocab_size": 11, "hidden_size": 8, "num_attention_heads": 4, "num_hidden_layers": 2}
 HALF = {"rope_type": "longrope", "short_factor": [2.0], "long_factor": [4.0]}
+# Keys of training as published files have them, with another activation than the model's.
+TRAINED = {"activation_function": "gelu", "norm_type": "layer_norm", "layer_norm_epsilon": 1e-5}
+CODE = TRAINED | {"intermediate_size": 12, "max_position_embeddings": 16, "sliding_window": 3}
 ROWS = {
     "llama": PLAIN | {"attention_bias": True},
     "mistral": PLAIN | {"sliding_window": 3},
@@ -26,6 +29,7 @@ ROWS = {
     "gpt2": {"vocab_size": 11, "n_embd": 8, "n_head": 4, "n_layer": 2, "n_positions": 16},
     "gpt_neox": GPT | {"intermediate_size": 12, "rotary_pct": 1.0, "max_position_embeddings": 16},
     "opt": GPT | {"ffn_dim": 12, "max_position_embeddings": 16},
+    "starcoder2": GPT | CODE,
     "falcon": GPT | {"num_kv_heads": 2, "new_decoder_architecture": True},
     "bloom": GPT,
 }

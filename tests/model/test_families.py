@@ -51,6 +51,13 @@ def test_grouped_rows_are_split_by_hand(tmp_path):
         assert np.array_equal(arrays[f"blocks.attention.{ours}"][1], fused[index])
 
 
+@pytest.mark.parametrize("spoiled", [{"mlp_type": "gated"}, {"layer_norm_epsilon": 1e-6}])
+def test_keys_of_training_that_contradict_the_model_are_refused(spoiled, tmp_path):
+    config = ROWS["starcoder2"] | {"model_type": "starcoder2"} | spoiled
+    with pytest.raises(BadInput, match=f"Expected {next(iter(spoiled))} .* or without it"):
+        open_model(folder(tmp_path, config, made("starcoder2", ROWS["starcoder2"])))
+
+
 TOKENS = np.array([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8], np.int32)
 
 

@@ -1,8 +1,8 @@
-"""GPT-2, GPT-NeoX (Pythia) and OPT: LayerNorm and dense MLPs with biases."""
+"""GPT-2, GPT-NeoX (Pythia), OPT and StarCoder2: LayerNorm and dense MLPs with biases."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from glassesjax.model.config import DenseMlp, LayerNorm, Learned
+from glassesjax.model.config import Causal, DenseMlp, LayerNorm, Learned, Window
 from glassesjax.model.families.family import PLAIN, Layout, Reading, Source, sources
 from glassesjax.model.families.keys import MOST_HEADS, MOST_LAYERS, Keys
 from glassesjax.model.families.layouts import (
@@ -15,7 +15,7 @@ from glassesjax.model.families.layouts import (
     transposed,
     without_rows,
 )
-from glassesjax.model.families.llama import turned
+from glassesjax.model.families.llama import sizes, turned, tying
 from glassesjax.model.families.rotary import rotary_of
 
 ACTIVATIONS: dict[str, Literal["gelu", "gelu_exact", "relu"]] = {
@@ -174,6 +174,41 @@ def read_opt(keys: Keys) -> Reading:
 
 
 _TIE = "tie_word_embeddings"
+
+
+def read_starcoder2(keys: Keys) -> Reading:
+    """StarCoder2: rotation, few keys and values, one window in all layers, biases by one key."""
+    layer = "model.layers.{}."
+    settings: dict[str, Any] = dict(sizes(keys))
+    width = keys.count("sliding_window") if keys.value("sliding_window") is not None else None
+    biased = keys.flag("use_bias", default=True)
+    activation = keys.choice("hidden_act", of=ACTIVATIONS, default="gelu_pytorch_tanh")
+    eps = keys.number("norm_epsilon", default=1e-5)
+    # Published files have these from training, beside the keys that count.
+    keys.value("activation_function")
+    keys.neutral("layer_norm_epsilon", eps, None)
+    keys.neutral("norm_type", "layer_norm")
+    keys.neutral("mlp_type", "default")
+    keys.neutral("scale_attn_weights", True)
+    unembedding, extra = tying(keys, default=True)
+    settings |= {
+        "num_kv_heads": keys.count("num_key_value_heads", default=2, most=MOST_HEADS),
+        "mask": Causal() if width is None else Window(width=width),
+        "norm": LayerNorm(eps=eps),
+        "mlp": DenseMlp(activation=ACTIVATIONS[activation], dim=keys.count("intermediate_size")),
+        "qkv_bias": biased,
+        "bias": biased,
+        **unembedding,
+    }
+    norm_names = {"norm1": "input_layernorm", "norm2": "post_attention_layernorm"}
+    norms = layer_norms(layer, norm_names, "model.norm")
+    weights = sources({"embed.table": "model.embed_tokens.weight", **norms})
+    names = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "o_proj"}
+    matrices = {f"attention.{ours}": f"self_attn.{name}" for ours, name in names.items()}
+    mlp = {"mlp.up": "mlp.c_fc", "mlp.down": "mlp.c_proj"}
+    weights |= dense(layer, {**matrices, **mlp}, bias=biased) | extra
+    turning = rotary_of(keys, settings["head_dim"])
+    return Reading(turned(settings, turning), weights, notes=turning.notes)
 
 
 def divided(keys: Keys, model_dim: int, heads: int) -> int:

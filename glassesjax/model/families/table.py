@@ -6,7 +6,7 @@ from glassesjax.errors import BadInput, brief
 from glassesjax.model.families.falcon import read_bloom, read_falcon
 from glassesjax.model.families.family import Family, Reading
 from glassesjax.model.families.gemma import read_gemma, read_gemma2, read_gemma3
-from glassesjax.model.families.gpt import read_gpt2, read_gpt_neox, read_opt
+from glassesjax.model.families.gpt import read_gpt2, read_gpt_neox, read_opt, read_starcoder2
 from glassesjax.model.families.keys import Keys
 from glassesjax.model.families.llama import (
     read_llama,
@@ -65,6 +65,7 @@ FAMILIES: Mapping[str, Family] = {
         read=read_opt,
         prefix="model.",
     ),
+    "starcoder2": _like_llama("StarCoder2", "Starcoder2", read_starcoder2),
     "falcon": Family(
         title="Falcon",
         architectures=("FalconForCausalLM", "FalconModel"),
