@@ -39,6 +39,10 @@ LLAMA3 = {
     **{"low_freq_factor": 1.0, "high_freq_factor": 4.0},
     "original_max_position_embeddings": SHORT,
 }
+SMOLLM3 = {
+    **{**LLAMA, "num_hidden_layers": 5},
+    **{"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2},
+}
 YARN = {
     **{"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0},
     "original_max_position_embeddings": SHORT,
@@ -89,13 +93,8 @@ CASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         },
     ),
     "olmo 2": ("Olmo2", {**LLAMA, "pad_token_id": 0, "eos_token_id": 1}),
-    "smollm 3": (
-        "SmolLM3",
-        {
-            **{**LLAMA, "num_hidden_layers": 5},
-            **{"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2},
-        },
-    ),
+    "smollm 3": ("SmolLM3", SMOLLM3),
+    "smollm 3, yarn": ("SmolLM3", {**SMOLLM3, "rope_parameters": YARN}),
     "gpt 2": ("GPT2", GPT2),
     "gpt 2, relu, scaled by layer": (
         "GPT2",

@@ -126,6 +126,9 @@ class Learned(Positions):
         return self.max_length
 
 
+LEAST_DIVISOR = 2.0**-32  # angles of all int32 positions are finite in float32
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rotary(Positions):
     """Rotation of query and key pairs by an angle proportional to the position (RoPE)."""
@@ -151,6 +154,9 @@ class Rotary(Positions):
     def __post_init__(self) -> None:
         positive = dict.fromkeys(("base", "scale", "divisors", "attention_factor"), POSITIVE)
         check_fields(self, "Rotary", fraction=SHARE, **positive)
+        smallest = min((self.base, self.scale, *self.divisors))
+        wanted = "Rotary needs base, scale and divisors from 2^-32, so that angles are finite"
+        _require(smallest >= LEAST_DIVISOR, wanted, f"{smallest}")
 
     def check(self, config: "DecoderConfig") -> None:
         wanted = "Rotary needs an even number of rotated coordinates"

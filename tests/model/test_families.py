@@ -78,8 +78,9 @@ def test_logits_are_those_of_transformers(name, tmp_path, peer):
     decoder = open_model(family_folder(tmp_path, name)).decoder
     ours = np.asarray(logits_of(decoder, jnp.asarray(TOKENS)))
     wanted = peer[name]
-    # Two float32 passes in another order of sums: some thousand roundings, logits of attention of
-    # some tens.
-    assert np.all(np.abs(ours - wanted) <= 1e-4 * np.max(np.abs(wanted), axis=1, keepdims=True))
+    # Two float32 passes in another order of sums: some 300 roundings. The exact GELU in place of
+    # its tanh form moves StarCoder2's logits by 7e-5.
+    limit = 336 * 2.0**-24 * np.max(np.abs(wanted), axis=1, keepdims=True)
+    assert np.all(np.abs(ours - wanted) <= limit)
     # A row of the table that is another's gives other numbers.
     assert not np.allclose(ours[0], wanted[1], rtol=1e-2)

@@ -26,6 +26,8 @@ def read_falcon(keys: Keys) -> Reading:
         divided(keys, model_dim, heads),
         keys.flag("new_decoder_architecture", default=False),
     )
+    keys.neutral("apply_residual_connection_post_layernorm", False)
+    keys.neutral("ff_factor", 4, None)
     parallel = keys.flag("parallel_attn", default=True)
     biased, tied = keys.flag("bias", default=False), keys.flag("tie_word_embeddings", default=True)
     activation = keys.choice("activation", of=ACTIVATIONS, default="gelu")
@@ -95,6 +97,8 @@ def read_bloom(keys: Keys) -> Reading:
         keys.number("layer_norm_epsilon", default=1e-5),
     )
     keys.neutral("apply_residual_connection_post_layernorm", False)
+    keys.neutral("n_inner", 4 * model_dim, None)
+    keys.neutral("offset_alibi", 100)
     tied = keys.flag("tie_word_embeddings", default=True)
     settings = {
         "vocab_size": keys.count("vocab_size"),

@@ -22,7 +22,7 @@ from glassesjax.model.families.llama import (
     tying,
 )
 from glassesjax.model.families.masks import FULL, SLIDING, layer_types, mask_of
-from glassesjax.model.families.rotary import LAYER_TYPES, Turning, rotary_of, turning
+from glassesjax.model.families.rotary import LAYER_TYPES, WHOLE, Turning, rotary_of, turning
 
 BOTH_NORMS = {
     "blocks.norm1.gain": f"{LAYER}input_layernorm.weight",
@@ -60,7 +60,11 @@ def read_gemma3(keys: Keys) -> Reading:
     """Gemma 3: norms of queries and keys, and two kinds of layers with their own rotations."""
     keys.choice("hidden_activation", "hidden_act", of=TANH, default=TANH[0])
     settings: dict[str, Any] = {**sizes(keys, head_dim=256)}
-    pattern = keys.count("sliding_window_pattern", "_sliding_window_pattern", default=6)
+    pattern = keys.count("sliding_window_pattern", default=6)
+    # Written beside the list of kinds, and without effect: alone it would be another model here.
+    other = keys.value("_sliding_window_pattern")
+    if keys.value("layer_types") is None and other not in (None, pattern):
+        raise keys.refusal("layer_types with _sliding_window_pattern", "none")
     num_layers = settings["num_layers"]
     kinds = [SLIDING if (layer + 1) % pattern else FULL for layer in range(num_layers)]
     kinds = layer_types(keys, num_layers, kinds)
@@ -80,6 +84,7 @@ def read_gemma3(keys: Keys) -> Reading:
         "qk_norm": "head",
         **_caps(keys, attention=None, output=None),
     }
+    keys.neutral("attn_logit_softcapping", None)  # no part of its attention
     for each in turns.values():
         if each.max_length is not None:
             settings["max_length"] = min(each.max_length, settings["max_length"])
@@ -118,12 +123,16 @@ def _caps(keys: Keys, *, attention: float | None, output: float | None) -> dict:
 
 
 def _window(keys: Keys) -> int | None:
-    return None if keys.is_null("sliding_window") else keys.count("sliding_window", default=4096)
+    null = keys.is_null("sliding_window")
+    width = None if null else keys.count("sliding_window", default=4096)
+    keys.neutral("sliding_window_size", width, None)
+    return width
 
 
 def _two_turnings(keys: Keys, head_dim: int) -> dict[str, Turning]:
     """Rotary positions by kind of layer, in either dialect."""
     parameters, scaling = keys.mapping("rope_parameters"), keys.mapping("rope_scaling")
+    keys.neutral("partial_rotary_factor", *WHOLE)
     thetas = {
         FULL: keys.number("rope_theta", default=1e6),
         SLIDING: keys.number("rope_local_base_freq", default=1e4),

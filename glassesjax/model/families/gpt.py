@@ -110,7 +110,11 @@ def read_gpt_neox(keys: Keys) -> Reading:
     tied = keys.flag("tie_word_embeddings", default=False)
     head_dim = divided(keys, model_dim, heads)
     turning = rotary_of(
-        keys, head_dim, theta_key="rotary_emb_base", fraction=0.25, fraction_key="rotary_pct"
+        keys,
+        head_dim,
+        theta_keys=("rotary_emb_base", "rope_theta"),
+        fraction=0.25,
+        fraction_keys=("rotary_pct", "partial_rotary_factor"),
     )
     settings = {
         "vocab_size": keys.count("vocab_size"),

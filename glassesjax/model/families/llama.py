@@ -63,16 +63,19 @@ def sizes(keys: Keys, *, head_dim: int | None = None) -> dict[str, int]:
     }
 
 
-def turned(settings: dict, turning: Turning, scale: float | None = None) -> dict:
+def turned(
+    settings: dict, turning: Turning, scale: float | None = None, *, folds: bool = True
+) -> dict:
     """Settings with rotary positions that are the same in all layers.
 
     Args:
       settings: Sizes.
       turning: The positions.
       scale: Factor on products of queries and keys; of the head's width if absent.
+      folds: Whether a factor of the rotated coordinates may go into the one scale of all layers.
     """
     rotary, factor, longest, _ = turning
-    if factor != 1 and rotary.fraction == 1:
+    if factor != 1 and rotary.fraction == 1 and folds:
         # Queries and keys both have it, and rotations without it keep lengths.
         scale = (settings["head_dim"] ** -0.5 if scale is None else scale) * factor**2
     elif factor != 1:
@@ -149,7 +152,9 @@ def read_smollm3(keys: Keys) -> Reading:
     width = keys.count("sliding_window") if keys.value("sliding_window") is not None else None
     default = [SLIDING if slides and width and not each else FULL for each in turns]
     mask = mask_of(keys, layer_types(keys, num_layers, default), width if slides else None)
-    reading = _plain(keys, {"mask": mask}, theta=2_000_000.0, tied=True)
+    keys.value("max_window_layers")  # the list of layers counts
+    # Layers without rotation do not have its factor.
+    reading = _plain(keys, {"mask": mask}, theta=2_000_000.0, tied=True, folds=all(turns))
     if all(turns):
         return reading
     rotary = reading.settings["positions"]
@@ -173,7 +178,15 @@ def read_phi3(keys: Keys) -> Reading:
     """Phi-3 and Phi-4-mini: fused rows, LongRoPE, and one window in all layers."""
     width = keys.count("sliding_window") if keys.value("sliding_window") is not None else None
     mask = Causal() if width is None else Window(width=width)
-    reading = _plain(keys, {"mask": mask}, eps=1e-5, longrope_names=("longrope", "su", "yarn"))
+    for name in ("full_attn_mod", "interpolate_factor"):
+        keys.neutral(name, 1, None)
+    reading = _plain(
+        keys,
+        {"mask": mask},
+        eps=1e-5,
+        longrope_names=("longrope", "su", "yarn"),
+        fraction_keys=("partial_rotary_factor",),
+    )
     fused = (f"{LAYER}self_attn.qkv_proj.weight",)
     parts = {"query": QUERY, "key": KEY, "value": VALUE}
     rows = {f"blocks.attention.{n}": Source(fused, stacked_rows(p)) for n, p in parts.items()}
@@ -193,15 +206,19 @@ def _plain(
     eps: float = 1e-6,
     theta: float = 10_000.0,
     tied: bool = False,
+    folds: bool = True,
     longrope_names: tuple[str, ...] = ("longrope",),
+    fraction_keys: tuple[str, ...] = (),
 ) -> Reading:
     """LLaMA's settings and sources with other switches."""
     settings = sizes(keys, head_dim=head_dim)
     width = settings["head_dim"]
-    turning = rotary_of(keys, width, theta=theta, longrope_names=longrope_names)
+    turning = rotary_of(
+        keys, width, theta=theta, longrope_names=longrope_names, fraction_keys=fraction_keys
+    )
     unembedding, extra = tying(keys, default=tied)
     biased, bias_sources, zeros = biases(keys)
-    settings = turned(settings, turning)
+    settings = turned(settings, turning, folds=folds)
     settings |= gated(keys, eps=eps) | unembedding | biased | switches
     weights = sources({**OUTER, **NORMS, **ATTENTION, **MLP})
     return Reading(settings, {**weights, **extra, **bias_sources}, zeros, turning.notes)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from glassesjax.errors import brief
-from glassesjax.model.config import Rotary
+from glassesjax.model.config import LEAST_DIVISOR, Rotary
 from glassesjax.model.families.keys import Keys
 from glassesjax.model.rope_scaling import (
     llama3_divisors,
@@ -18,7 +18,7 @@ from glassesjax.model.rope_scaling import (
 )
 
 LAYER_TYPES = ("full_attention", "sliding_attention")
-DYNAMIC = "dynamic"
+WHOLE = (1, 1.0, None)  # shares of a family that rotates all coordinates
 
 
 class Turning(NamedTuple):
@@ -36,9 +36,9 @@ def rotary_of(
     head_dim: int,
     *,
     theta: float = 10_000.0,
-    theta_key: str = "rope_theta",
+    theta_keys: tuple[str, ...] = ("rope_theta",),
     fraction: float = 1.0,
-    fraction_key: str = "partial_rotary_factor",
+    fraction_keys: tuple[str, ...] = (),
     longrope_names: tuple[str, ...] = ("longrope",),
 ) -> Turning:
     """Rotary positions that are the same in all layers.
@@ -47,9 +47,9 @@ def rotary_of(
       keys: The configuration.
       head_dim: Width of a head.
       theta: The family's base where none is given.
-      theta_key: Its key in version 4.
+      theta_keys: Its keys in version 4.
       fraction: The family's share of rotated coordinates where none is given.
-      fraction_key: Its key in version 4.
+      fraction_keys: Its keys in version 4; a family without any rotates all coordinates.
       longrope_names: What the family calls LongRoPE.
 
     Raises:
@@ -60,13 +60,15 @@ def rotary_of(
         got = "both, which differ"
         raise keys.refusal("rope_scaling or rope_parameters", got)
     given = dict(parameters or scaling or {})
-    top = {"rope_theta": theta_key, "partial_rotary_factor": fraction_key}
-    for name, key in top.items():
-        if (value := keys.value(key)) is not None and given.setdefault(name, value) != value:
+    if not fraction_keys:
+        keys.neutral("partial_rotary_factor", *WHOLE)
+    top = {"rope_theta": theta_keys, "partial_rotary_factor": fraction_keys}
+    for name, names in top.items():
+        if (value := keys.value(*names)) is not None and given.setdefault(name, value) != value:
             raise keys.refusal(f"one {name}", f"{brief(value)} and {brief(given[name])}")
     given.setdefault("rope_theta", theta)
     given.setdefault("partial_rotary_factor", fraction)
-    return turning(keys, given, head_dim, longrope_names)
+    return turning(keys, given, head_dim, longrope_names, partial=bool(fraction_keys))
 
 
 def turning(
@@ -74,6 +76,8 @@ def turning(
     given: Mapping[str, Any],
     head_dim: int,
     longrope_names: tuple[str, ...] = ("longrope",),
+    *,
+    partial: bool = False,
 ) -> Turning:
     """Rotary positions of one record of parameters.
 
@@ -82,16 +86,19 @@ def turning(
       given: The parameters.
       head_dim: Width of a head.
       longrope_names: What the family calls LongRoPE.
+      partial: Whether models of the family may rotate a part of the coordinates only.
 
     Raises:
       BadInput: As ``rotary_of``.
     """
     own = Keys(given, f"the rotary parameters of {keys.where}")
     base = own.number("rope_theta")
+    if not partial:
+        own.neutral("partial_rotary_factor", *WHOLE)
     share = own.number("partial_rotary_factor", default=1.0)
     rotated = int(head_dim * share)
-    if rotated % 2 or rotated > head_dim or base <= 0:
-        expected = f"an even number of rotated coordinates up to {head_dim} and a positive base"
+    if rotated % 2 or rotated > head_dim or base < LEAST_DIVISOR:
+        expected = f"an even number of rotated coordinates up to {head_dim} and a base from 2^-32"
         raise own.refusal(expected, f"{rotated} and {base}")
     rotary = Rotary(base=base, fraction=rotated / head_dim)
     kind = own.value("rope_type", "type", default="default")
@@ -154,8 +161,8 @@ def _longrope(own: Keys, keys: Keys, rotated: int, scaled: Any) -> Turning:  # n
     for name in ("short_factor", "long_factor"):
         factors[name] = own.listed(name, rotated // 2)
         for each in factors[name] or [None]:
-            if type(each) not in (int, float) or not 0 < each < 1e30:
-                raise own.refusal(f"positive numbers {name}", brief(each))
+            if type(each) not in (int, float) or not LEAST_DIVISOR <= each < 1e30:
+                raise own.refusal(f"numbers {name} from 2^-32", brief(each))
     given = own.optional_number("attention_factor")
     attention = longrope_attention_factor(factor, original) if given is None else given
     rotary = scaled(divisors=tuple(map(float, factors["short_factor"] or ())))
@@ -166,15 +173,17 @@ def _longrope(own: Keys, keys: Keys, rotated: int, scaled: Any) -> Turning:  # n
 
 
 def _original_length(own: Keys, keys: Keys) -> int:
-    """Length that the rotation was trained for; the configuration's own key comes first."""
+    """Length that the rotation was trained for, beside the parameters or among them."""
     name = "original_max_position_embeddings"
     inner, outer = own.value(name), keys.value(name)
+    if inner is not None and outer is not None and inner != outer:
+        raise own.refusal(f"one {name}", f"{brief(inner)} and {brief(outer)}")
     if inner is None and outer is None:
         return keys.count("max_position_embeddings", least=2)
     return (keys if outer is not None else own).count(name, least=2)
 
 
 def _positive(own: Keys, name: str, default: float | None = None) -> float:
-    if (value := own.number(name, default=default)) <= 0:
-        raise own.refusal(f"a positive {name}", brief(value))
+    if (value := own.number(name, default=default)) < LEAST_DIVISOR:
+        raise own.refusal(f"{name} from 2^-32", brief(value))
     return value
