@@ -21,7 +21,10 @@ FolderName = Annotated[
 ModelPath = Annotated[
     str,
     tyro.conf.Positional,
-    tyro.conf.arg(metavar="MODEL", help="A model to describe from its headers; all if absent."),
+    tyro.conf.arg(
+        metavar="MODEL",
+        help="A model to describe from its headers: a name, a file or a folder; all if absent.",
+    ),
 ]
 
 
