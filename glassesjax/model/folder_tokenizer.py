@@ -306,7 +306,7 @@ def _marking(engine: Any) -> Any:  # noqa: ANN401
     marking = Tokenizer.from_str(engine.to_str())
     marking.model = models.BPE(
         vocab={**model["vocab"], LOST: max(numbers, default=-1) + 1},
-        merges=[tuple(pair) for pair in model["merges"]],
+        merges=[tuple(p.split(" ") if isinstance(p, str) else p) for p in model["merges"]],
         unk_token=LOST,
         byte_fallback=model["byte_fallback"],
         ignore_merges=model["ignore_merges"],

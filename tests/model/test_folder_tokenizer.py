@@ -245,11 +245,21 @@ METASPACE = {"decoder": decoders.Metaspace(), "pre_tokenizer": pre_tokenizers.Me
         (models.Unigram(PIECES), METASPACE, (1, 2, 3)),
         (models.BPE(vocab=LETTERS, merges=[]), METASPACE, (0, 1, 2)),
         (models.BPE(vocab=LETTERS, merges=[]), {}, (1, 2)),
+        (models.BPE(vocab=LETTERS | {"ab": 3}, merges=[("a", "b")]), {}, (3,)),
         (models.BPE(vocab=LETTERS, merges=[], byte_fallback=True), {}, (1, 2)),
         (models.BPE(vocab=LETTERS, merges=[], unk_token="<none>"), {}, (1, 2)),
         (models.WordLevel({"ab": 1, "b": 0}, unk_token="<none>"), {}, (1,)),
     ],
-    ids=["unigram", "no unknown", "metaspace", "plain", "fallback", "unknown absent", "words"],
+    ids=[
+        "unigram",
+        "no unknown",
+        "metaspace",
+        "plain",
+        "merged",
+        "fallback",
+        "unknown absent",
+        "words",
+    ],
 )
 def test_a_lost_letter_is_named_for_every_kind_of_model(tmp_path, model, parts, numbers):
     tokenizer = _engine_in(tmp_path, model, **parts)
