@@ -302,11 +302,12 @@ def _marking(engine: Any) -> Any:  # noqa: ANN401
     if names and all(engine.token_to_id(name) is not None for name in names):
         return None
     model = json.loads(engine.to_str())["model"]
+    merges = (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"])
     numbers = engine.get_vocab(with_added_tokens=True).values()
     marking = Tokenizer.from_str(engine.to_str())
     marking.model = models.BPE(
         vocab={**model["vocab"], LOST: max(numbers, default=-1) + 1},
-        merges=[tuple(p.split(" ") if isinstance(p, str) else p) for p in model["merges"]],
+        merges=[(first, second) for first, second in merges],
         unk_token=LOST,
         byte_fallback=model["byte_fallback"],
         ignore_merges=model["ignore_merges"],
