@@ -21,7 +21,10 @@ FolderName = Annotated[
 ModelPath = Annotated[
     str,
     tyro.conf.Positional,
-    tyro.conf.arg(metavar="MODEL", help="A model to describe from its headers; all if absent."),
+    tyro.conf.arg(
+        metavar="MODEL",
+        help="A model to describe from its headers: a name, a file or a folder; all if absent.",
+    ),
 ]
 
 
@@ -60,16 +63,11 @@ def _models(settings: ModelsSettings) -> Iterable[str]:
 def _described(name: str) -> Iterator[str]:
     """A model from its headers: sizes, switches and tokenizer, of a folder also its family."""
     from glassesjax.model.describing import describe, describe_folder, tokenizer_text
-    from glassesjax.model.detecting import kind_of
-    from glassesjax.model.hub import cached_folder
-    from glassesjax.model.pretrained import open_header
+    from glassesjax.model.pretrained import locate, open_header
 
-    path = Path(name).expanduser()
-    kind = kind_of(path)
-    if kind is None and not path.exists() and (cached := cached_folder(name)) is not None:
-        path, kind = cached, "folder"
-    if kind in ("folder", "weights"):
-        lines = describe_folder(path if path.is_dir() else path.parent)
+    located = locate(name)
+    if located is not None and located.folder is not None:
+        lines = describe_folder(located.folder, located.weights)
     else:
         header = open_header(name)
         tokenizer = tokenizer_text(header.tokenizer)

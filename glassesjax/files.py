@@ -41,7 +41,9 @@ def regular_file(path: Path, expected: str) -> int:
     try:
         status = path.stat()
     except (OSError, ValueError) as error:  # ValueError for NUL and for invalid UTF-8
-        got = f"{str(path)!r}, which cannot be read ({reason(error)})"
+        dangling = isinstance(error, FileNotFoundError) and path.is_symlink()
+        fault = "is a link that leads nowhere" if dangling else f"cannot be read ({reason(error)})"
+        got = f"{str(path)!r}, which {fault}"
         raise BadInput(f"Expected {expected}, got {got}: choose another.") from error
     for is_kind, kind in _KINDS:
         if is_kind(status.st_mode):

@@ -1,5 +1,6 @@
 """Which kind of model a path is: by content, never by the ending of its name."""
 
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -46,7 +47,7 @@ def kind_of(path: Path) -> Kind | None:
     if kind == "gguf":
         return "gguf"
     if start.lstrip()[:1] == b"{":  # the configuration or the index
-        return "folder" if (path.parent / CONFIG).exists() else None
+        return "folder" if os.path.lexists(path.parent / CONFIG) else None
     if start[LENGTH:] == b"{":
         ours = HEADER in read_safetensors_header(path).metadata
         return "trained" if ours else "weights"
@@ -64,7 +65,7 @@ def _holds_pickle(path: Path) -> bool:
 
 def _folder_kind(folder: Path) -> Kind | None:
     trained = any(DECODER_NAME.fullmatch(path.name) for path in folder.glob("model-*.safetensors"))
-    config = (folder / CONFIG).exists()
+    config = os.path.lexists(folder / CONFIG)
     if trained and (not config or (folder / RUN_RECORD).exists()):
         return "run"
     marks = ("*.safetensors*", "*.bin", "*.h5", "*.msgpack", "adapter_config.json")

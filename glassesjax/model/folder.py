@@ -18,6 +18,13 @@ MOST_INDEX = 1 << 24
 MOST_SHARDS = 1024
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 OTHERS = {"*.h5": "TensorFlow", "*.msgpack": "Flax", "*.onnx": "ONNX"}
+# transformers loads an adapter of such a name with the model, without being asked.
+ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+MERGE = (
+    'python -c "import sys, peft as p;'
+    " m = p.AutoPeftModelForCausalLM.from_pretrained(sys.argv[1]);"
+    ' m.merge_and_unload().save_pretrained(sys.argv[2])"'
+)
 CONVERT = (
     'python -c "import sys, transformers as t;'
     ' t.AutoModelForCausalLM.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[2])"'
@@ -55,14 +62,16 @@ def read_folder(folder: Path, weights: Path | None = None) -> ModelFolder:
       weights: A file of all weights in it, where it is not the usual one.
 
     Raises:
-      BadInput: A file is missing, damaged, outside the folder, or of a kind that is not read.
+      BadInput: A file is missing, damaged, outside the folder, or of a kind that is not read; or
+        there is an adapter.
     """
+    _check_no_adapter(folder)
     config = read_json(folder / CONFIG, "a model's configuration", most=MOST_CONFIG)
     if weights is not None:
         named = {weights: None}
-    elif (folder / WEIGHTS).exists() or (folder / WEIGHTS).is_symlink():
+    elif os.path.lexists(folder / WEIGHTS):
         named = {_inside(folder, WEIGHTS): None}
-    elif (folder / INDEX).exists():
+    elif os.path.lexists(folder / INDEX):
         named = _shards(folder)
     else:
         raise _no_weights(folder)
@@ -121,13 +130,23 @@ def _inside(folder: Path, file: str) -> Path:
         raise _contradiction(folder, "plain names of its files", brief(file))
     try:
         target, root = path.resolve(), folder.resolve()
-    except (OSError, RuntimeError) as error:
-        raise _contradiction(folder, "files that are there", f"{brief(file)} ({error})") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        got = f"{brief(file)} ({reason(error)})"
+        raise _contradiction(folder, "files that are there", got) from error
     # The hub's cache has links from ``snapshots/REVISION`` to ``blobs`` beside ``snapshots``.
     blobs = root.parent.parent / "blobs" if root.parent.name == "snapshots" else root
     if target.parent not in (root, blobs):
         raise _contradiction(folder, "files of its own", f"{brief(file)}, a link to elsewhere")
     return path
+
+
+def _check_no_adapter(folder: Path) -> None:
+    """Refuses a folder with weights that change the model's: they would be left out."""
+    if (name := next((name for name in ADAPTERS if os.path.lexists(folder / name)), None)) is None:
+        return
+    expected = f"Expected a model without an adapter in {folder}, got {name}"
+    remedy = f"merge the two by {MERGE} {folder} NEW_FOLDER, or move it away to leave it out"
+    raise BadInput(f"{expected}: {remedy}")
 
 
 def _check_shard(path: Path, names: set[str], entries: Mapping[str, Entry]) -> None:

@@ -16,15 +16,30 @@ from pathlib import Path
 from typing import Any
 
 from glassesjax.errors import MODELS_WANTED, BadInput, brief, escaped
-from glassesjax.model.spelling import BYTES, SPACE, Spelling
+from glassesjax.model.safetensors_file import check_surrogates
+from glassesjax.model.spelling import BYTES, SPACE, Spelling, byte_name
 from glassesjax.model.tokenizer import TextTokenizer, TokenNumbersOnly
 
 TOKENIZER, CONFIG, OLD_CONFIG = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"
+OLD_ADDED = "added_tokens.json"
 GENERATION, MODEL, TEMPLATE = "generation_config.json", "config.json", "chat_template.jinja"
 MOST_BYTES = {TOKENIZER: 1 << 28}  # Gemma 3's has 2^25
 MOST_OTHER = 1 << 24
 # Parts of words have other names at their beginning or end then; the library aborts on some.
 AFFIX = re.compile(rb'"(continuing_subword_prefix|end_of_word_suffix)"\s*:\s*"[^"]')
+# Tokens that transformers reads whole, in the order in which it adds those that are missing.
+NAMED = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
+FLAGS = ("special", "single_word", "lstrip", "rstrip", "normalized")
+# Classes that take tokenizer.json as it stands, and those of decoders that build parts of it anew.
+GENERIC = {"PreTrainedTokenizer", "TokenizersBackend", "PythonBackend"}
+OF_DECODERS = {
+    f"{name}Tokenizer"
+    for name in ("Llama", "CodeLlama", "GPT2", "GPTNeoX", "Qwen2", "Gemma", "Bloom", "CodeGen")
+} | {"CohereTokenizer"}
+# Switches that change tokens where they are true: in every class, and in classes of encoders.
+SWITCHES = ("split_special_tokens", "fix_mistral_regex")
+SWITCHES_OF_ENCODERS = ("do_lower_case", "strip_accents", "remove_space")
+LOST = "\uffff lost"  # a name in no vocabulary
 # What a decoder may consist of so that each token has its own bytes, whatever stands beside it.
 # ``Strip`` removes the space before a whole text, which is no token's.
 DECODERS = {"Sequence", "ByteLevel", "Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}
@@ -63,11 +78,13 @@ def tokenizer_from_folder(folder: Path) -> TextTokenizer | None:
         is not installed.
     """
     path = folder / TOKENIZER
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     engine = _engine(path)
-    config = {**_read_json(folder / OLD_CONFIG), **_read_json(folder / CONFIG)}
+    config = _configuration(folder)
+    _check_switches(engine, config, folder / CONFIG)
     _add_tokens(engine, config, folder / CONFIG)
+    _add_special_tokens(engine, config)
     spelling = _spelling(engine, path)
     added = engine.get_added_tokens_decoder()
     named = {key: _content(value) for key, value in config.items() if key.endswith("_token")}
@@ -76,8 +93,7 @@ def tokenizer_from_folder(folder: Path) -> TextTokenizer | None:
         named = {**{key: _content(value) for key, value in extra.items()}, **named}
     numbers = {key: engine.token_to_id(name) for key, name in named.items() if name is not None}
     bos, eos = numbers.pop("bos_token", None), numbers.pop("eos_token", None)
-    unknown = getattr(engine.model, "unk_token", None)
-    lacks = lambda name: spelling == "byte_level" and engine.token_to_id(name) is None
+    marking = _marking(engine)
     return TextTokenizer(
         engine=engine,
         bos=bos,
@@ -86,8 +102,8 @@ def tokenizer_from_folder(folder: Path) -> TextTokenizer | None:
         chat_template=_chat_template(folder, config),
         other_ends=tuple(end for end in _ends(folder) if end != eos),
         whole=frozenset(added),
-        missing=bytes(byte for name, byte in BYTES.items() if lacks(name)),
-        unknown=None if unknown is None else engine.token_to_id(unknown),
+        unknown=_unknown(engine if marking is None else marking),
+        marking=marking,
         named=tuple((key, number) for key, number in numbers.items() if number is not None),
         spelling=spelling,
     )
@@ -184,30 +200,148 @@ def _spelling(engine: Any, path: Path) -> Spelling:  # noqa: ANN401
 
 
 def _parts(whole: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """A decoder or post-processor and those that it consists of."""
+    """A part of the tokenizer and those that it consists of."""
     yield whole
-    for part in (*whole.get("decoders", ()), *whole.get("processors", ())):
+    kinds = ("decoders", "processors", "normalizers", "pretokenizers")
+    for part in (part for kind in kinds for part in whole.get(kind, ())):
         yield from _parts(part)
 
 
 def _add_tokens(engine: Any, config: Mapping[str, Any], path: Path) -> None:  # noqa: ANN401
     """Adds tokens that only ``tokenizer_config.json`` lists, under their numbers."""
-    listed = config.get("added_tokens_decoder", {})
+    listed = config.get("added_tokens_decoder") or {}
     if not isinstance(listed, Mapping):
         raise _refused(path, "added_tokens_decoder as an object", brief(listed))
     from tokenizers import AddedToken
 
+    # By number, those with fewer digits first.
     for number, entry in sorted(listed.items(), key=lambda item: (len(str(item[0])), item[0])):
         name = _content(entry)
         if name is None:
             raise _refused(path, "added tokens with a content", brief(entry))
-        if engine.token_to_id(name) is None:
-            flag = lambda key, entry=entry: isinstance(entry, Mapping) and entry.get(key) is True
-            names = ("special", "single_word", "lstrip", "rstrip", "normalized")
-            engine.add_tokens([AddedToken(name, **{key: flag(key) for key in names})])
+        flags = _flags(entry)
+        known = engine.token_to_id(name)
+        # One that is there gets these flags, as in transformers.
+        if known is None or str(known) == str(number):
+            engine.add_tokens([AddedToken(name, **flags)])
         if str(engine.token_to_id(name)) != str(number):
             got = f"{number} for {brief(name)}, which {TOKENIZER} has as {engine.token_to_id(name)}"
             raise _refused(path, "added tokens under their numbers", got)
+
+
+def _add_special_tokens(engine: Any, config: Mapping[str, Any]) -> None:  # noqa: ANN401
+    """Adds special tokens that are no added tokens yet, in the order of transformers."""
+    from tokenizers import AddedToken
+
+    extra = config.get("extra_special_tokens")
+    names = [*NAMED, *(key for key in config if key.endswith("_token") and key not in NAMED)]
+    listed = [config.get(name) for name in names]
+    listed += extra.values() if isinstance(extra, Mapping) else extra or ()
+    added = {token.content for token in engine.get_added_tokens_decoder().values()}
+    for entry in listed:
+        name = _content(entry)
+        if name and name not in added:
+            engine.add_tokens([AddedToken(name, **(_flags(entry) | {"special": True}))])
+            added.add(name)
+
+
+def _flags(entry: object) -> dict[str, bool]:
+    """How a token is recognized in a text, where its entry says."""
+    entries = entry if isinstance(entry, Mapping) else {}
+    return {key: entries[key] is True for key in FLAGS if key in entries}
+
+
+def _check_switches(engine: Any, config: Mapping[str, Any], path: Path) -> None:  # noqa: ANN401
+    """Refuses keys by which transformers makes other tokens than ``tokenizer.json``."""
+    name = str(config.get("tokenizer_class") or "PreTrainedTokenizer").removesuffix("Fast")
+    other = name not in GENERIC | OF_DECODERS
+    for key in (*SWITCHES, *(SWITCHES_OF_ENCODERS if other else ())):
+        if config.get(key):
+            raise _refused(path, f"{key} false", brief(config[key]))
+    parts = [
+        part
+        for whole in (engine.normalizer, engine.pre_tokenizer)
+        if whole is not None
+        for part in _parts(json.loads(whole.__getstate__()))
+    ]
+    wanted = config.get("add_prefix_space")
+    byte_level = any(part["type"] == "ByteLevel" for part in parts)
+    # A LlamaTokenizer of bytes is read as it stands.
+    if not isinstance(wanted, bool) or name in GENERIC or ("Llama" in name and byte_level):
+        return
+    begins = any(
+        part["type"] == "Prepend"
+        or part.get("add_prefix_space") is True
+        or (part["type"] == "Metaspace" and part.get("prepend_scheme") != "never")
+        for part in parts
+    )
+    if wanted != begins:
+        does = "begins" if begins else "does not begin"
+        got = f"{wanted} where {TOKENIZER} {does} a text with a space"
+        raise _refused(path, f"add_prefix_space as {TOKENIZER} has it", got)
+
+
+def _unknown(engine: Any) -> int | None:  # noqa: ANN401
+    """Number of the token for a letter that the vocabulary lacks."""
+    if type(engine.model).__name__ == "Unigram":
+        return json.loads(engine.model.__getstate__()).get("unk_id")
+    name = getattr(engine.model, "unk_token", None)
+    return None if name is None else engine.token_to_id(name)
+
+
+def _marking(engine: Any) -> Any:  # noqa: ANN401
+    """A copy with a token for letters that the engine would leave out, if it leaves out any."""
+    from tokenizers import Tokenizer, models
+
+    if type(engine.model).__name__ != "BPE" or engine.model.unk_token is not None:
+        return None
+    parts = (whole.__getstate__() for whole in (engine.normalizer, engine.pre_tokenizer) if whole)
+    names = list(BYTES) if any(b'"ByteLevel"' in part for part in parts) else []
+    if not names and engine.model.byte_fallback:
+        names = [byte_name(byte) for byte in range(256)]
+    if names and all(engine.token_to_id(name) is not None for name in names):
+        return None
+    model = json.loads(engine.to_str())["model"]
+    merges = (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"])
+    numbers = engine.get_vocab(with_added_tokens=True).values()
+    marking = Tokenizer.from_str(engine.to_str())
+    marking.model = models.BPE(
+        vocab={**model["vocab"], LOST: max(numbers, default=-1) + 1},
+        merges=[(first, second) for first, second in merges],
+        unk_token=LOST,
+        byte_fallback=model["byte_fallback"],
+        ignore_merges=model["ignore_merges"],
+    )
+    return marking
+
+
+def _configuration(folder: Path) -> dict[str, Any]:
+    """Settings of the tokenizer; without ``added_tokens_decoder`` older files come first."""
+    new, old = _read_json(folder / CONFIG), _read_json(folder / OLD_CONFIG)
+    extra = new.get("extra_special_tokens") or new.get("additional_special_tokens")
+    if not isinstance(extra, list | Mapping | None):
+        raise _refused(folder / CONFIG, "a list of special tokens", brief(extra))
+    if "added_tokens_decoder" in new:
+        return {**old, **new, "extra_special_tokens": extra}
+    more = old.get("extra_special_tokens")
+    if isinstance(extra, list) and isinstance(more, list):
+        more = extra + more
+    extra = more or extra or old.get("additional_special_tokens")
+    if not isinstance(extra, list | Mapping | None):
+        raise _refused(folder / OLD_CONFIG, "a list of special tokens", brief(extra))
+    config = {**new, **old, "extra_special_tokens": extra}
+    special = {_content(config.get(name)) for name in NAMED}
+    special |= {_content(token) for token in extra or ()} if isinstance(extra, list) else set()
+    numbers = _read_json(folder / OLD_ADDED).items()
+    config["added_tokens_decoder"] = {
+        str(number): {
+            "content": name,
+            "special": name in special,
+            "normalized": name not in special,
+        }
+        for name, number in numbers
+    }
+    return config
 
 
 def _ends(folder: Path) -> tuple[int, ...]:
@@ -230,7 +364,7 @@ def _ends(folder: Path) -> tuple[int, ...]:
 def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
     """The template in a file of its own, else the one, or the default one, of the configuration."""
     path = folder / TEMPLATE
-    if path.exists():
+    if os.path.lexists(path):
         try:
             return _content_of(path).decode()
         except UnicodeDecodeError as error:
@@ -256,11 +390,12 @@ def _content(value: object) -> str | None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     """An object from a file, empty where there is none."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
     content = _content_of(path)
     try:
         values = json.loads(content)
+        check_surrogates(content, values)
     except (ValueError, RecursionError) as error:
         raise _refused(path, "JSON", f"other content ({escaped(error)})") from error
     if not isinstance(values, dict):
@@ -271,6 +406,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _content_of(path: Path) -> bytes:
     most = MOST_BYTES.get(path.name, MOST_OTHER)
     try:
+        if path.is_symlink() and not path.exists():
+            raise _refused(path, "a file", "a link that leads nowhere")
         if not path.is_file():
             raise _refused(path, "a file", "something else")
         with path.open("rb") as file:

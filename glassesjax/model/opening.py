@@ -3,7 +3,9 @@
 A study opens the model's header, validates settings, disk and header, and then reads the weights.
 """
 
-from collections.abc import Iterator
+import itertools
+import sys
+from collections.abc import Iterable, Iterator
 from typing import Protocol, runtime_checkable
 
 from glassesjax.errors import BadInput
@@ -91,6 +93,28 @@ def reading_limit(most: int, config: DecoderConfig) -> int:
     """
     context = config.max_length
     return most if context is None else min(most, context + 1)
+
+
+def whole_prompt(tokens: Iterable[int], most: int, config: DecoderConfig) -> tuple[int, ...]:
+    """The tokens of a prompt, which is read whole or refused.
+
+    Args:
+      tokens: Of the prompt; lazily, where it is a text.
+      most: ``--max-tokens`` of the settings.
+      config: Settings of the model.
+
+    Returns:
+      All of them; of a prompt beyond the context the first that do not fit, too.
+
+    Raises:
+      BadInput: They are more than ``most``.
+    """
+    limit = min(reading_limit(most + 1, config), sys.maxsize)
+    read = tuple(itertools.islice(tokens, limit))
+    if len(read) > most:
+        expected = f"Expected a prompt of at most {most} tokens, the --max-tokens, got more"
+        raise BadInput(f"{expected}: use a higher --max-tokens or a shorter prompt.")
+    return read
 
 
 def check_unread(text: object, model: str) -> None:

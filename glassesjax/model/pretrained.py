@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
 
@@ -15,7 +15,7 @@ from glassesjax.borders import border, require
 from glassesjax.errors import BadInput
 from glassesjax.model.counter import Reading, counter, counter_symbols
 from glassesjax.model.decoder import Decoder
-from glassesjax.model.detecting import DECODER_NAME, RUN_RECORD, kind_of
+from glassesjax.model.detecting import DECODER_NAME, RUN_RECORD, Kind, kind_of
 from glassesjax.model.folder import CONFIG, INDEX, WEIGHTS
 from glassesjax.model.folder_model import folder_header
 from glassesjax.model.gguf_file import read_gguf
@@ -101,8 +101,7 @@ def open_header(
     """
     text = os.fspath(name)
     require(isinstance(text, str), "a name or a path as text", repr(name), "decode it")
-    is_one = lambda path: (path / RUN_RECORD).exists() or kind_of(path) is not None
-    known = packaged_name(text, _packaged_names(), "model", is_one=is_one)
+    known = _known(text)
     if known is None:
         return _header_at(text, dtype, mesh, seed)
     header = _packaged_header(known, positions, seed)
@@ -110,6 +109,50 @@ def open_header(
         remedy = "leave dtype and mesh out, or use decoder.at(plan)"
         raise BadInput(f"Expected a folder with a dtype or a mesh, got {known}: {remedy}.")
     return header
+
+
+class Located(NamedTuple):
+    """Where a model lies that is not in this package."""
+
+    path: Path
+    kind: Kind | None
+    folder: Path | None
+    """The folder of a model as transformers writes it; None for other kinds."""
+    weights: Path | None
+    """A file of all weights in it, where it is not the usual one."""
+
+
+def locate(name: str) -> Located | None:
+    """Where a model lies, by its name or path, as ``open_header`` looks for it.
+
+    Args:
+      name: As for ``open_model``.
+
+    Returns:
+      Its path, its kind, and of a folder what is read; None for a model of the package.
+
+    Raises:
+      BadInput: The name has two meanings, or it is that of a model of the hub that is not there.
+    """
+    return None if _known(name) is not None else _located(name)
+
+
+def _located(text: str) -> Located:
+    path = Path(text).expanduser()
+    kind = kind_of(path)
+    if kind is None and not path.exists() and (cached := cached_folder(text)) is not None:
+        path, kind = cached, "folder"
+    if kind not in ("folder", "weights"):
+        return Located(path, kind, None, None)
+    folder = path if path.is_dir() else path.parent
+    whole = kind == "weights" and path.name != WEIGHTS and not os.path.lexists(folder / INDEX)
+    return Located(path, kind, folder, path if whole else None)
+
+
+def _known(text: str) -> str | None:
+    """The name of a model of the package; None where the text is a path."""
+    is_one = lambda path: (path / RUN_RECORD).exists() or kind_of(path) is not None
+    return packaged_name(text, _packaged_names(), "model", is_one=is_one)
 
 
 def _packaged_header(name: str, positions: str, seed: int) -> ModelHeader:
@@ -128,17 +171,9 @@ def _packaged_header(name: str, positions: str, seed: int) -> ModelHeader:
 
 def _header_at(text: str, dtype: Any, mesh: Mesh | None, seed: int) -> ModelHeader:  # noqa: ANN401
     """The header of a model at a path, or of the hub's cache."""
-    path = Path(text).expanduser()
-    kind = kind_of(path)
-    if kind is None and not path.exists() and (cached := cached_folder(text)) is not None:
-        path, kind = cached, "folder"
-    if kind == "folder":
-        folder = path if path.is_dir() else path.parent
-        return _renamed(folder_header(folder, dtype=dtype, mesh=mesh), text)
-    if kind == "weights":
-        whole = path.name != WEIGHTS and not (path.parent / INDEX).exists()
-        header = folder_header(path.parent, weights=path if whole else None, dtype=dtype, mesh=mesh)
-        return _renamed(header, text)
+    path, kind, folder, weights = _located(text)
+    if folder is not None:
+        return _renamed(folder_header(folder, weights=weights, dtype=dtype, mesh=mesh), text)
     if dtype is not None or mesh is not None:
         remedy = "leave dtype and mesh out, or use decoder.at(plan)"
         raise BadInput(f"Expected a folder with a dtype or a mesh, got {text!r}: {remedy}.")

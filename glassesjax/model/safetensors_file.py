@@ -9,6 +9,7 @@ anything of that size is read.
 import json
 import math
 import mmap
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ MOST_TENSORS = 1 << 16
 MOST_DIMENSIONS = 8
 LENGTH = 8  # bytes of the header's length
 METADATA = "__metadata__"
+# A half surrogate as an escape or as bytes; as an escape perhaps one of a pair.
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 FLOATS: Mapping[str, np.dtype] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -127,7 +130,7 @@ def parse_json(text: bytes | str) -> dict[str, Any]:
 
     Raises:
       ValueError: It is no JSON object, has a key twice, a number that is none (``NaN``) or is too
-        long, or is nested too deeply.
+        long, a text that is no UTF-8, or is nested too deeply.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -147,7 +150,28 @@ def parse_json(text: bytes | str) -> dict[str, Any]:
         raise ValueError("brackets within brackets") from error
     if not isinstance(record, dict):
         raise ValueError("a list or a value instead of an object")
+    check_surrogates(text, record)
     return record
+
+
+def check_surrogates(text: bytes | str, record: Any) -> None:  # noqa: ANN401
+    """Raises an error for half surrogates, which no path, tokenizer or terminal accepts.
+
+    Args:
+      text: Of JSON.
+      record: What it parses to.
+
+    Raises:
+      ValueError: A string in it has one.
+    """
+    content = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if not SURROGATE.search(content):
+        return
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        letter = brief(error.object[error.start])
+        raise ValueError(f"a text that is no UTF-8, with {letter}") from error
 
 
 def _header(path: Path, record: dict[str, Any], start: int, size: int) -> Header:

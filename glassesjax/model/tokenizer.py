@@ -15,6 +15,7 @@ from glassesjax.tasks.text import crosses_pieces, text_pieces
 MOST_TOKENS = 1 << 31  # token numbers are int32
 NO_START = "none"
 """Name of the start of prompts where there is none."""
+WRITABLE = "Expected a text of letters that the model's vocabulary can write"
 FIRST_READ = 1 << 14  # characters of a long text that are tokenized at first
 
 
@@ -101,6 +102,8 @@ class TextTokenizer:
       whole: Tokens that are read whole, before pairs are merged; their names are their texts.
       missing: Bytes for which the vocabulary has no token, which the engine leaves out.
       unknown: Number of the token for a letter that the vocabulary lacks, or None.
+      marking: An engine that writes ``unknown`` for the letters that ``engine`` leaves out, or None
+        where that leaves out none; its other numbers do not count.
       named: Other special tokens under their names in templates, such as ``pad_token``.
       spelling: How names of tokens stand for bytes.
       splits: Whether a long text may be read in the pieces of ``text_pieces``.
@@ -117,6 +120,7 @@ class TextTokenizer:
     whole: frozenset[int] = frozenset()
     missing: bytes = b""
     unknown: int | None = None
+    marking: Any = None
     named: tuple[tuple[str, int], ...] = ()
     spelling: Spelling = "byte_level"
     splits: bool = False
@@ -292,7 +296,7 @@ class TextTokenizer:
             if number is not None and self.token_bytes(number) == symbol.encode()
         ]
         if len(exact) > 1:  # as a letter and as a byte: what a text with it would have
-            text = self.engine.encode(symbol, add_special_tokens=False).ids
+            text = self._encoded(self.engine, symbol).ids
             exact = [number for number in exact if number in text] or exact
         if not exact:
             expected = f"Expected a vocabulary with a token for {symbol!r}"
@@ -319,20 +323,25 @@ class TextTokenizer:
         yield from tokens[len(done) :]
 
     def _read(self, text: str) -> list[int]:
-        expected = "Expected a text of letters that the model's vocabulary can write"
         try:
             content = text.encode()
         except UnicodeEncodeError as error:
-            raise BadInput(f"{expected}, got bytes that are no UTF-8: leave them out.") from error
-        encoding = self.engine.encode(text, add_special_tokens=False)
+            raise BadInput(f"{WRITABLE}, got bytes that are no UTF-8: leave them out.") from error
+        encoding = self._encoded(self.engine, text)
         tokens: list[int] = encoding.ids
-        if self.unknown is not None and self.unknown in tokens:
+        marked = encoding if self.marking is None else self._encoded(self.marking, text)
+        if self.unknown is not None and self.unknown in marked.ids:
             name = self.engine.id_to_token(self.unknown)
-            pairs = zip(tokens, encoding.offsets, strict=True)
-            parts = (text[start:stop] for token, (start, stop) in pairs if token == self.unknown)
+            pairs = zip(marked.ids, marked.offsets, strict=True)
+            # Of a space that was added there are no letters: then the next one is named.
+            parts = (
+                text[start : max(stop, start + 1)]
+                for token, (start, stop) in pairs
+                if token == self.unknown
+            )
             # Its own name in a text is read as the token.
-            if (letter := next((part for part in parts if part != name), None)) is not None:
-                raise BadInput(f"{expected}, got {letter[:20]!r}: leave it out.")
+            if (letter := next((part for part in parts if part.strip() != name), None)) is not None:
+                raise _unwritten(letter)
         # The engine drops bytes without a token; special tokens may still contain such bytes.
         if self.missing and len(content.translate(None, self.missing)) < len(content):
             # The first byte that differs from the text's own is the one that was dropped.
@@ -340,9 +349,24 @@ class TextTokenizer:
             pairs = enumerate(itertools.zip_longest(written, content))
             if (at := next((at for at, (ours, its) in pairs if ours != its), None)) is not None:
                 letter = text[len(content[:at].decode("utf-8", "ignore"))]
-                raise BadInput(f"{expected}, got {letter!r}: leave it out.")
+                raise _unwritten(letter)
         self._check_rows(tokens)
         return tokens
+
+    def _encoded(self, engine: Any, text: str) -> Any:  # noqa: ANN401
+        """An engine's encoding; one without a token for unknown letters fails at the first."""
+        try:
+            return engine.encode(text, add_special_tokens=False)
+        except Exception as error:  # the library's errors have no type of their own
+            works, fails = 0, len(text)
+            while fails - works > 1:
+                middle = (works + fails) // 2
+                try:
+                    engine.encode(text[:middle], add_special_tokens=False)
+                    works = middle
+                except Exception:
+                    fails = middle
+            raise _unwritten(text[works:fails]) from error
 
     def _name(self, token: int) -> str:
         """A token's name; of a row without a token, its number."""
@@ -431,6 +455,10 @@ class TokenNumbersOnly:
         expected = f"Expected a model with a tokenizer that can be read, for {what}"
         remedy = "use a verb with --prompt-tokens"
         return BadInput(f"{expected}, got one for token numbers only ({self.reason}): {remedy}.")
+
+
+def _unwritten(letter: str) -> BadInput:
+    return BadInput(f"{WRITABLE}, got {letter[:20]!r}: leave it out.")
 
 
 def numbered(token: int) -> str:

@@ -30,8 +30,9 @@ ModelName = Annotated[
     tyro.conf.Positional,
     tyro.conf.arg(
         metavar="MODEL",
-        help="A name that `glassesjax models` lists, the path of a .gguf file of the llama"
-        " architecture, or what `glassesjax train` wrote: a .safetensors file or its run folder.",
+        help="A name that `glassesjax models` lists; a folder of config.json and safetensors, or"
+        " org/name of one in the cache of huggingface_hub; a .gguf file of the llama architecture;"
+        " or what `glassesjax train` wrote: a .safetensors file or its run folder.",
     ),
 ]
 

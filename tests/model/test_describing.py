@@ -5,8 +5,9 @@ import json
 
 import pytest
 from model.made_families import family_folder
-from model.made_folders import BF16, LLAMA, folder
+from model.made_folders import BF16, LLAMA, folder, llama_tensors, written
 
+from glassesjax import open_model
 from glassesjax.cli import run
 from glassesjax.memory import size_text
 from glassesjax.model import DecoderConfig, MaskByLayer, PositionsByLayer
@@ -34,6 +35,24 @@ def test_a_folder_is_described(tmp_path, capsys):
     # Two bytes a number, in the file and no more.
     numbers = int(lines["weights"].split(";")[0].replace(",", ""))
     assert lines["bytes"] == f"{size_text(2 * numbers)} in 1 file"
+
+
+def test_a_file_of_weights_is_described_as_it_is_opened(tmp_path, capsys):
+    path = folder(tmp_path / "made", tensors=llama_tensors(BF16))
+    other = written(path / "other.safetensors", llama_tensors())
+    assert printed(capsys, path / "model.safetensors")[0]["dtype"] == "bf16"
+    assert printed(capsys, other)[0]["dtype"] == "f32"
+    assert open_model(other).source["weights"] == "other.safetensors in f32"
+    (path / "model.safetensors").unlink()
+    assert printed(capsys, other)[0]["dtype"] == "f32"
+
+
+def test_a_name_of_two_meanings_is_refused_as_at_opening(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder(tmp_path / "toy")
+    assert "packaged:toy" in printed(capsys, "toy", status=2)[1]
+    assert printed(capsys, "./toy")[0]["family"].startswith("LLaMA")
+    assert "family" not in printed(capsys, "packaged:toy")[0]
 
 
 def test_only_what_is_no_default_is_printed_and_layers_by_kind():

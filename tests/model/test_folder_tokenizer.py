@@ -222,6 +222,133 @@ def test_a_byte_that_the_vocabulary_lacks_is_named(tmp_path):
         tokenizer_from_folder(tmp_path).encode("abc")
 
 
+def _engine_in(folder, model, decoder=None, pre_tokenizer=None):
+    engine = Tokenizer(model)
+    if pre_tokenizer is not None:
+        engine.pre_tokenizer = pre_tokenizer
+    if decoder is not None:
+        engine.decoder = decoder
+    folder.mkdir(exist_ok=True)
+    engine.save(str(folder / "tokenizer.json"))
+    return tokenizer_from_folder(folder)
+
+
+PIECES = [("<unk>", 0.0), ("\u2581", -1.0), ("a", -2.0), ("b", -2.0)]
+LETTERS = {"\u2581": 0, "a": 1, "b": 2}
+METASPACE = {"decoder": decoders.Metaspace(), "pre_tokenizer": pre_tokenizers.Metaspace()}
+
+
+@pytest.mark.parametrize(
+    ("model", "parts", "numbers"),
+    [
+        (models.Unigram(PIECES, unk_id=0), METASPACE, (1, 2, 3)),
+        (models.Unigram(PIECES), METASPACE, (1, 2, 3)),
+        (models.BPE(vocab=LETTERS, merges=[]), METASPACE, (0, 1, 2)),
+        (models.BPE(vocab=LETTERS, merges=[]), {}, (1, 2)),
+        (models.BPE(vocab=LETTERS | {"ab": 3}, merges=[("a", "b")]), {}, (3,)),
+        (models.BPE(vocab=LETTERS, merges=[], byte_fallback=True), {}, (1, 2)),
+        (models.BPE(vocab=LETTERS, merges=[], unk_token="<none>"), {}, (1, 2)),
+        (models.WordLevel({"ab": 1, "b": 0}, unk_token="<none>"), {}, (1,)),
+    ],
+    ids=[
+        "unigram",
+        "no unknown",
+        "metaspace",
+        "plain",
+        "merged",
+        "fallback",
+        "unknown absent",
+        "words",
+    ],
+)
+def test_a_lost_letter_is_named_for_every_kind_of_model(tmp_path, model, parts, numbers):
+    tokenizer = _engine_in(tmp_path, model, **parts)
+    assert tokenizer.encode("ab") == numbers
+    with pytest.raises(BadInput, match=r"vocabulary can write, got '[abZ]*Z"):
+        tokenizer.encode("abZab")
+
+
+def test_special_tokens_that_only_the_configuration_names_are_read_whole(tmp_path):
+    count = made("qwen3").get_vocab_size()
+    config = {"pad_token": "<pad>", "image_token": "<img>", "additional_special_tokens": ["word"]}
+    tokenizer = tokenizer_from_folder(folder_of(tmp_path / "new", "qwen3", **config))
+    # The order of transformers: named, others that are named, the list.
+    assert tokenizer.encode("<pad><img>") == (count, count + 1)
+    word = made("qwen3").token_to_id("word")
+    assert tokenizer.encode("word") == (count + 2 if word is None else word,)
+    extra = {"extra_special_tokens": ["word"], "additional_special_tokens": ["<other>"]}
+    tokenizer = tokenizer_from_folder(folder_of(tmp_path / "extra", "qwen3", **extra))
+    assert tokenizer.engine.token_to_id("<other>") is None
+    for name in ("special_tokens_map.json", "added_tokens.json"):
+        folder = folder_of(tmp_path / name, "qwen3")
+        listed = {"cls_token": "<x>"} if name.startswith("special") else {"<x>": count}
+        (folder / name).write_text(json.dumps(listed))
+        assert tokenizer_from_folder(folder).encode("<x>") == (count,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "text"),
+    [
+        ("qwen3", {"split_special_tokens": True}, "split_special_tokens false"),
+        ("qwen3", {"fix_mistral_regex": True}, "fix_mistral_regex false"),
+        ("qwen3", {"add_prefix_space": True, "tokenizer_class": "GPT2Tokenizer"}, "does not begin"),
+        ("qwen3", {"add_prefix_space": True, "tokenizer_class": "Qwen2TokenizerFast"}, "as token"),
+        ("qwen3", {"add_prefix_space": True, "tokenizer_class": "GPTNeoXTokenizer"}, "as token"),
+        ("llama2", {"add_prefix_space": False, "tokenizer_class": "LlamaTokenizer"}, "begins a"),
+        (
+            "qwen3",
+            {"do_lower_case": True, "tokenizer_class": "AlbertTokenizer"},
+            "lower_case false",
+        ),
+    ],
+)
+def test_keys_that_change_tokens_are_refused_by_name(tmp_path, kind, config, text):
+    with pytest.raises(BadInput, match=text):
+        tokenizer_from_folder(folder_of(tmp_path / kind, kind, **config))
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        ("qwen3", {"split_special_tokens": False, "unsloth_version": "1", "errors": "replace"}),
+        ("qwen3", {"add_prefix_space": False, "tokenizer_class": "Qwen2Tokenizer"}),
+        ("qwen3", {"add_prefix_space": True, "tokenizer_class": "PreTrainedTokenizerFast"}),
+        ("deepseek", {"add_prefix_space": True, "tokenizer_class": "LlamaTokenizerFast"}),
+        (
+            "llama2",
+            {"add_prefix_space": None, "legacy": False, "tokenizer_class": "LlamaTokenizer"},
+        ),
+        ("llama2", {"do_lower_case": True, "tokenizer_class": "LlamaTokenizer"}),
+    ],
+)
+def test_keys_without_effect_are_not_refused(tmp_path, kind, config):
+    tokenizer = tokenizer_from_folder(folder_of(tmp_path / kind, kind, **config))
+    assert tokenizer.encode("the word") == tuple(made(kind).encode("the word").ids)
+
+
+LINKED = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "generation_config.json", "config.json", "chat_template.jinja",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_a_link_that_leads_nowhere_is_not_a_missing_file(tmp_path, name):
+    folder = folder_of(tmp_path / "llama2", "llama2")
+    if name == "added_tokens.json":
+        (folder / "tokenizer_config.json").unlink()
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(folder / "gone")
+    with pytest.raises(BadInput, match=f"{name}, got a link that leads nowhere"):
+        open_tokenizer(folder, rows=1000)
+
+
+def test_half_a_surrogate_pair_is_one_line(tmp_path):
+    for config in ({"bos_token": "\ud800"}, {"chat_template": "\udcff"}):
+        with pytest.raises(BadInput, match=r"tokenizer_config.json.*no UTF-8, with '\\ud"):
+            tokenizer_from_folder(folder_of(tmp_path / "llama2", "llama2", **config))
+
+
 def test_a_digit_that_is_a_byte_only_is_that_byte(tmp_path):
     names = {"<unk>": 0, "<0x31>": 1, "<0x32>": 2, "2": 3}
     known = Tokenizer(models.BPE(vocab=names, merges=[], unk_token="<unk>", byte_fallback=True))
@@ -318,6 +445,8 @@ def test_a_damaged_file_is_one_line(tmp_path, name, content):
         ("generation_config.json", '{"eos_token_id": "2"}', "eos_token_id as a number"),
         ("generation_config.json", '{"eos_token_id": [true]}', "eos_token_id as a number"),
         ("tokenizer_config.json", '{"chat_template": 3}', "a string chat_template"),
+        ("tokenizer_config.json", '{"extra_special_tokens": 3}', "a list of special tokens"),
+        ("special_tokens_map.json", '{"extra_special_tokens": 3}', "a list of special tokens"),
         ("tokenizer_config.json", '{"added_tokens_decoder": 3}', "added_tokens_decoder as an"),
         ("tokenizer_config.json", '{"added_tokens_decoder": {"1": 3}}', "tokens with a content"),
     ],

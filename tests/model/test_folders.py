@@ -76,6 +76,12 @@ def test_both_dialects_are_one_model(tmp_path):
     assert old.config.positions.scale == 2.0
 
 
+def test_a_pair_of_surrogates_is_a_letter(tmp_path):
+    path = folder(tmp_path / "pair", {**LLAMA, "_name_or_path": "\U0001f600"})
+    assert "\\ud83d\\ude00" in (path / "config.json").read_text()
+    assert open_model(path).config == open_model(folder(tmp_path / "plain")).config
+
+
 def spoiled_config(**changes):
     def spoil(path):
         (path / "config.json").write_text(json.dumps({**LLAMA, **changes}))
@@ -117,6 +123,28 @@ def only_pickle(path):
 def emptied(path):
     for file in path.iterdir():
         file.unlink()
+
+
+def dangling(name):
+    def spoil(path):
+        (path / name).unlink(missing_ok=True)
+        (path / name).symlink_to(path / "gone")
+
+    return spoil
+
+
+def dangling_index(path):
+    (path / "model.safetensors").unlink()
+    (path / INDEX).symlink_to(path / "gone")
+
+
+def adapter(name):
+    return lambda path: (path / name).write_bytes(b"{}")
+
+
+def adapter_alone(path):
+    emptied(path)
+    (path / "adapter_config.json").write_text("{}")
 
 
 def moved(name, **changes):
@@ -193,6 +221,27 @@ SPOILED = {
         spoiled_config(rope_scaling={"type": "dynamic", "factor": 2.0}),
         "dynamic NTK",
     ),
+    "index of a half surrogate": (
+        spoiled_index(pointing("\ud800")),
+        r"index of a model's shards as JSON.*a text that is no UTF-8, with '\\ud800'",
+    ),
+    "tensor of a half surrogate": (
+        spoiled_header(lambda header: header.update({"a\udcff": header.pop(NORM)})),
+        r"no UTF-8, with '\\udcff'",
+    ),
+    "key of a half surrogate": (spoiled_config(**{"\ud800": 1}), r"no UTF-8, with '\\ud800'"),
+    "value of a half surrogate": (
+        spoiled_config(architectures=["\ud800"]),
+        r"no UTF-8, with '\\ud800'",
+    ),
+    "half surrogate as bytes": (text_config(b'{"a": "\xed\xa0\x80"}'), r"with '\\ud800'"),
+    "dangling configuration": (dangling("config.json"), r"config.json'.*a link that leads nowhere"),
+    "dangling weights": (dangling("model.safetensors"), "a link that leads nowhere"),
+    "dangling index": (dangling_index, r"index.json'.*a link that leads nowhere"),
+    "adapter": (adapter("adapter_config.json"), r"an adapter.*adapter_config.json.*merge_and_unl"),
+    "adapter's weights": (adapter("adapter_model.safetensors"), "got adapter_model.safetensors"),
+    "dangling adapter": (dangling("adapter_config.json"), "without an adapter"),
+    "adapter alone": (adapter_alone, "without an adapter"),
     "classifier": (spoiled_config(architectures=["LlamaForSequenceClassification"]), "Sequence"),
 }
 

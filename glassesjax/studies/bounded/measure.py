@@ -20,7 +20,11 @@ from glassesjax.errors import BadInput
 from glassesjax.files import Row
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import LanguageModel, ModelHeader
-from glassesjax.model.opening import check_unread, reading_limit
+from glassesjax.model.opening import (
+    check_unread,
+    reading_limit,
+    whole_prompt,
+)
 from glassesjax.model.prompts import numbered_prompt
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.precision import RoundingPlan
@@ -72,14 +76,21 @@ def cells(
     if "influence" in settings.kinds:
         limit = reading_limit(settings.max_tokens, config)
         if settings.prompt_tokens:
-            tokens = numbered_prompt(settings.prompt_tokens, config.vocab_size)[:limit]
+            numbers = numbered_prompt(settings.prompt_tokens, config.vocab_size)
+            tokens = whole_prompt(numbers, settings.max_tokens, config)
         elif isinstance(tokenizer, SymbolTokenizer):
             check_unread(settings.text, settings.model)
-            digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
-            tokens = tokenizer.encode_symbols((BOS, *(settings.prompt or digits)))[:limit]
+            if settings.prompt:
+                symbols = tokenizer.encode_symbols((BOS, *settings.prompt))
+                tokens = whole_prompt(symbols, settings.max_tokens, config)
+            else:
+                digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
+                tokens = tokenizer.encode_symbols((BOS, *digits))[:limit]
+        elif settings.prompt:
+            tokens = whole_prompt(tokenizer.stream(settings.prompt), settings.max_tokens, config)
         else:
             # A stream, so that a long text is tokenized only up to the limit.
-            text = settings.prompt or read_text(settings.text or DEFAULT_TEXT)
+            text = read_text(settings.text or DEFAULT_TEXT)
             tokens = tuple(itertools.islice(tokenizer.stream(text), limit))
         if not tokens:
             expected = "Expected a text of one token or more"

@@ -41,7 +41,7 @@ class BoundedSettings:
     this package, kjv, a novel by Jane Austen (persuasion, emma), or a UTF-8 file. Not for toy,
     which takes random digits."""
     max_tokens: int = 64
-    """Maximum tokens of that text."""
+    """Maximum tokens of that text: a longer one is cut there, a longer prompt is refused."""
     method: Literal["estimated", "exact"] = "estimated"
     """estimated: random probes, with standard errors. exact: one pullback for each coordinate of
     the last representation, with operator norms and the bound on them."""

@@ -25,6 +25,7 @@ from glassesjax.model.opening import (
     check_unread,
     open_one,
     reading_limit,
+    whole_prompt,
 )
 from glassesjax.model.prompts import numbered_prompt
 from glassesjax.model.tokenizer import SymbolTokenizer
@@ -56,7 +57,7 @@ def open_subject(settings: InfluenceSettings) -> Subject:
     """The model and its passages.
 
     Returns:
-      Both, each passage cut to ``max_tokens``.
+      Both, each passage of a text cut to ``max_tokens``.
 
     Raises:
       BadInput: The model or a text cannot be opened, a passage is empty or longer than the model's
@@ -90,13 +91,13 @@ def _passages(settings: InfluenceSettings, model: ModelHeader) -> Iterator[Passa
     limit, tokenizer = reading_limit(settings.max_tokens, model.config), model.tokenizer
     if settings.prompt_tokens:
         tokens = numbered_prompt(settings.prompt_tokens, model.config.vocab_size)
-        yield Passage("prompt", 0, tokens[:limit])
+        yield Passage("prompt", 0, whole_prompt(tokens, settings.max_tokens, model.config))
         return
     if isinstance(tokenizer, SymbolTokenizer):
         check_unread(settings.text, settings.model)
         if settings.prompt:
-            symbols = (BOS, *settings.prompt)
-            yield Passage("prompt", 0, tokenizer.encode_symbols(symbols)[:limit])
+            tokens = tokenizer.encode_symbols((BOS, *settings.prompt))
+            yield Passage("prompt", 0, whole_prompt(tokens, settings.max_tokens, model.config))
             return
         # Before the digits are drawn: they may be more than the memory has room for.
         what = f"{settings.passages} --passages of {limit} tokens"
@@ -113,7 +114,8 @@ def _passages(settings: InfluenceSettings, model: ModelHeader) -> Iterator[Passa
         return Passage(name, start, tuple(tokens))
 
     if settings.prompt:
-        yield passage("prompt", settings.prompt)
+        tokens = tokenizer.stream(settings.prompt)
+        yield Passage("prompt", 0, whole_prompt(tokens, settings.max_tokens, model.config))
         return
     count = settings.passages
     for name in settings.text or (DEFAULT_TEXT,):

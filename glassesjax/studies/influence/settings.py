@@ -27,7 +27,7 @@ class InfluenceSettings:
     from its start. A text too short for so many is read from its start, once."""
     max_tokens: int = 64
     """Most tokens of a passage, with the one that begins it: a longer text is cut there, a shorter
-    one is read whole."""
+    one is read whole. A longer prompt is refused."""
     method: Literal["estimated", "exact"] = "estimated"
     """estimated: random probes, with standard errors. exact: one pullback for each coordinate of
     the last representation."""

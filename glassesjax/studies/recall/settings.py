@@ -20,7 +20,8 @@ class RecallSettings:
     """What can the model still say of what it has read, if its state is bounded?"""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """smollm2, or the path of a .gguf file of the llama architecture."""
+    """A model that reads texts: smollm2; a folder of config.json and safetensors, or org/name of
+    one in the cache of huggingface_hub; or a .gguf file of the llama architecture."""
     tasks: tuple[Literal["verse", "said"], ...] = ("verse", "said")
     """verse: how a verse begins, by its reference. said: who spoke, by the words spoken."""
     lengths: tuple[int, ...] = (512,)

@@ -323,7 +323,11 @@ def test_a_prompt_over_the_context_is_named_before_it_is_made():
         for passage in open_subject(InfluenceSettings(model="toy", **settings)).passages
     ]
     assert lengths(max_tokens=8192, passages=1) == [8192]
-    assert lengths(prompt="123456", max_tokens=3) == [3]
+    assert lengths(prompt="123456", max_tokens=7) == [7]
+    assert lengths(prompt_tokens=(1, 2, 3), max_tokens=3) == [3]
+    for prompt in ({"prompt": "123456"}, {"prompt_tokens": (1, 2, 3, 4, 5, 6, 7)}):
+        with pytest.raises(BadInput, match="at most 6 tokens, the --max-tokens, got more"):
+            lengths(**prompt, max_tokens=6)
     assert lengths(max_tokens=5) == [5] * 4
 
 
