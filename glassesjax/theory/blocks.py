@@ -18,7 +18,8 @@ by s log n_j, which may be negative; adaptive temperature is refused. Its norm i
    \lVert W_K^\top R_i^\top q_j \rVert \right) + \delta_{ji} \, |\mathrm{scale}| \,
    \lVert \mathrm{Cov}_j R_j W_Q \rVert_{16}
 
-All factors of the first term are exact for each pair; rotary positions make the last of them
+over the root r_1 of norm_1, with its gains in the matrices W_Q, W_K and W_V
+(``trace.constants.folded``) but for W x_i and u_j, which are those of the pass. All factors of the first term are exact for each pair; rotary positions make the last of them
 depend on i. The second term is the Schatten norm of order 16, which exceeds the operator norm by
 at most a factor ``head_dim ** (1 / 16)`` (1.30 for 64) and needs no eigenvalues. Biases of values
 cancel, those of queries and keys and ALiBi are in the numbers themselves.
@@ -184,7 +185,7 @@ def repaired_block_bound(
     r"""Upper bound on the operator norm of every block of one layer's Jacobian.
 
     .. math:: \lVert \partial v_j' / \partial v_i \rVert \le B_{ji} =
-       (1 + \sigma_j / \beta_{2,j}) \Bigl( {\textstyle\sum_h} A_{ji}^h / \beta_{1,i} +
+       (1 + \sigma_j / r_{2,j}) \Bigl( {\textstyle\sum_h} A_{ji}^h / r_{1,i} +
        \delta_{ji} \Bigr)
 
     with A as at the head of this module. Parallel blocks and weighted residuals enter through the
@@ -212,7 +213,7 @@ def repaired_block_bound(
     zeros = jnp.zeros((len(every), len(every)), heads.queries.dtype)
     numbers = jnp.arange(len(heads.queries), dtype=jnp.int32)
     summed = jax.lax.scan(add, zeros, numbers)[0]
-    # 1 / beta_1 is of the column i, the factor of the row j.
+    # 1 / r_1 is of the column i, the factor of the row j.
     moved = constants.share * summed * constants.norm1_slope[None]
     return constants.factor[:, None] * (moved + jnp.diag(constants.skip))
 

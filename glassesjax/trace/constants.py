@@ -21,7 +21,7 @@ from glassesjax.model.config import (
     ZeroMlp,
 )
 from glassesjax.model.decoder import Block
-from glassesjax.model.layers import MlpBlock, Normalize, exact, project
+from glassesjax.model.layers import MlpBlock, Normalize, dense_activation, exact, project
 from glassesjax.precision import euclidean_norm, root_mean_square, safe_sqrt
 from glassesjax.precision.bits import peak_exponent, times_power
 
@@ -32,6 +32,8 @@ GELU_EXACT_LIPSCHITZ = (1 + math.erf(1)) / 2 + 1 / (math.e * math.sqrt(math.pi))
 # Of the tanh form at 1.4185; 1.12899307 on a grid of spacing 6e-6 (curvature 1), rounded up.
 GELU_LIPSCHITZ = 1.1289931
 STEEPEST = {"gelu": GELU_LIPSCHITZ, "gelu_exact": GELU_EXACT_LIPSCHITZ, "relu": 1.0}
+# How many of a row's largest entries are tried as the threshold of a slope.
+TRIED_ENTRIES = 64
 
 
 class LayerConstants(NamedTuple):
@@ -39,10 +41,11 @@ class LayerConstants(NamedTuple):
 
     The layer is ``z = skip v + share a(norm1(v))`` and then the MLP, so that its Jacobian's block
     (j, i) is at most ``factor_j (share A_ji + skip_j)``, the second term on the diagonal only.
+    The gains of norm1 are in the matrices W_Q, W_K and W_V (``folded``), not in its slope.
     """
 
-    norm1_slope: Float[Array, "*layers seq"]  #: 1 / beta_1 of each token
-    factor: Float[Array, "*layers seq"]  #: 1 + sigma / beta_2; 1 where blocks are parallel
+    norm1_slope: Float[Array, "*layers seq"]  #: 1 / r_1 of each token, see ``inverse_roots``
+    factor: Float[Array, "*layers seq"]  #: 1 + sigma / r_2; 1 where blocks are parallel
     skip: Float[Array, "*layers seq"]  #: the residual's part; with the MLP's where parallel
     share: Float[Array, "*layers"]  #: the attention's part: 1, or the absolute lambda
     value_norms: Float[Array, "*layers heads"]  #: operator norms of W_O W_V
@@ -105,41 +108,155 @@ def mlp_lipschitz(mlp: MlpBlock, carrier: jnp.dtype, norm: Norm) -> Float[Array,
             return number(jnp.nan)  # the slope grows with the input
 
 
-def mlp_slopes(mlp: MlpBlock, x: Float[Array, "seq model_dim"]) -> Float[Array, " seq"]:
+def mlp_slopes(
+    mlp: MlpBlock, x: Float[Array, "seq model_dim"], normalize: Normalize | None = None
+) -> Float[Array, " seq"]:
     r"""Upper bound on the operator norm of the MLP's derivative at each row.
 
-    Gated MLPs, :math:`\psi(x) = W_d (\mathrm{act}(g) \odot u)` with :math:`g = W_g x + b_g` and
-    :math:`u = W_u x + b_u`, have no finite constant, but at a point
+    Of one product with an activation, :math:`\psi(x) = W_d \, \mathrm{act}(h)` with
+    :math:`h = W_u x + b_u`, the derivative is :math:`W_d \, \mathrm{diag}(\mathrm{act}'(h)) W_u`;
+    of a gated MLP, :math:`\psi(x) = W_d (\mathrm{act}(g) \odot u)`, it is the sum of two such
+    products, of :math:`\mathrm{act}'(g) u` with W_g and of act(g) with W_u. For any
+    :math:`\tau \ge 0`
 
-    .. math:: \lVert D\psi \rVert \le \lVert W_d \rVert \left(
-       \max_f |\mathrm{act}'(g_f) u_f| \, \lVert W_g \rVert +
-       \max_f |\mathrm{act}(g_f)| \, \lVert W_u \rVert \right)
+    .. math:: \lVert W_d \, \mathrm{diag}(D) B \rVert \le \tau \lVert W_d \rVert \lVert B \rVert +
+       {\textstyle\sum_f} (|D_f| - \tau)_+ \lVert W_d e_f \rVert \lVert B^\top e_f \rVert
 
-    by the product rule, since the norm of a diagonal matrix is its largest entry. All others get
-    their constant, :func:`mlp_lipschitz`, at every row.
+    since the norm of a diagonal that is clipped at tau is at most tau, and each feature above it
+    adds a matrix of rank one. The least over tau among the 64 largest entries: a few features that
+    are far above the others do not multiply all of the matrices.
 
     Source: arXiv 2406.04267v2, Theorem 5.1 (sigma_psi).
-    Differs: for gated MLPs at the point, where the paper has a constant.
+    Differs: at the point, where the paper has a constant; gated MLPs have none.
 
     Args:
       mlp: The MLP.
       x: Its input rows, normalized.
+      normalize: The norm before the MLP, whose gains are then part of the derivative (``folded``).
 
     Returns:
-      One slope per row.
+      One slope per row: of the MLP, or of the MLP after the norm times the norm's root.
     """
     carrier = mlp.plan_of(x).carrier_dtype
-    if not isinstance(mlp.mlp, GatedMlp):
-        return jnp.broadcast_to(mlp_lipschitz(mlp, carrier, 2), (len(x),))
-    act = jax.nn.silu if mlp.mlp.activation == "silu" else jax.nn.gelu
-    gate = project(x, mlp.gate, mlp.gate_bias, carrier)
-    up = project(x, mlp.up, mlp.up_bias, carrier)
-    # The value and the slope of the activation, entry by entry, in one pass.
-    value, slope = jax.jvp(act, (gate,), (jnp.ones_like(gate),))
-    size = lambda weight: operator_norm(weight[...].astype(carrier))
-    largest = lambda entries: jnp.max(jnp.abs(entries), axis=-1)
-    inner = largest(slope * up) * size(mlp.gate) + largest(value) * size(mlp.up)
-    return size(mlp.down) * inner
+    fold = lambda weight: folded(weight[...].astype(carrier), normalize)
+    match mlp.mlp:
+        case ZeroMlp() | IdentityMlp():
+            largest = jnp.max(jnp.abs(gain_of(normalize, x.shape[-1], carrier)))
+            slope = mlp_lipschitz(mlp, carrier, 2) * largest
+            return jnp.broadcast_to(slope, (len(x),))
+        case LinearMlp():
+            return jnp.broadcast_to(operator_norm(fold(mlp.down)), (len(x),))
+        case DenseMlp(activation="relu"):
+            hidden = project(x, mlp.up, mlp.up_bias, carrier)
+            # At zero, where it has none, the larger of the slopes on both sides.
+            parts = [((hidden >= 0).astype(carrier), fold(mlp.up))]
+        case DenseMlp(activation=activation):
+            hidden = project(x, mlp.up, mlp.up_bias, carrier)
+            act = dense_activation(activation)
+            parts = [(jax.jvp(act, (hidden,), (jnp.ones_like(hidden),))[1], fold(mlp.up))]
+        case GatedMlp(activation=activation):
+            act = jax.nn.silu if activation == "silu" else jax.nn.gelu
+            gate = project(x, mlp.gate, mlp.gate_bias, carrier)
+            up = project(x, mlp.up, mlp.up_bias, carrier)
+            # The value and the slope of the activation, entry by entry, in one pass.
+            value, slope = jax.jvp(act, (gate,), (jnp.ones_like(gate),))
+            parts = [(slope * up, fold(mlp.gate)), (value, fold(mlp.up))]
+    left = mlp.down[...].astype(carrier)
+    size, columns = operator_norm(left), euclidean_norm(left, axis=0)
+    total = jnp.zeros(len(x), carrier)
+    for entries, right in parts:
+        singles = columns * euclidean_norm(right, axis=1)
+        total = total + _diagonal_norm(jnp.abs(entries), singles, size * operator_norm(right))
+    return total
+
+
+def _diagonal_norm(
+    entries: Float[Array, "seq mlp_dim"], singles: Float[Array, " mlp_dim"], whole: Array
+) -> Float[Array, " seq"]:
+    """Bound on ``W_d diag(D) B`` of each row, see ``mlp_slopes``: the least over tau.
+
+    ``singles`` are the norms of each feature's part of ``W_d B``, ``whole`` that of all of it.
+    """
+    # A feature of size zero at the end: tau may be zero, where all features are tried.
+    entries, singles = jnp.pad(entries, [(0, 0), (0, 1)]), jnp.pad(singles, (0, 1))
+    top, at = jax.lax.top_k(entries, min(TRIED_ENTRIES, entries.shape[-1]))
+    # From one threshold to the next lower one all features above it grow alike: no difference of
+    # sums, only sums of what is not negative.
+    steps = (top[:, :-1] - top[:, 1:]) * jnp.cumsum(singles[at], axis=-1)[:, :-1]
+    above = jnp.pad(jnp.cumsum(steps, axis=-1), [(0, 0), (1, 0)])
+    # Zero times an infinite norm is no number; at zero all features are in the sum.
+    return jnp.min(jnp.where(top == 0, 0, top * whole) + above, axis=-1)
+
+
+def gain_of(normalize: Normalize | None, width: int, carrier: jnp.dtype) -> Float[Array, " width"]:
+    """The gains that a norm multiplies by, its offset included.
+
+    Args:
+      normalize: The norm; none is the identity.
+      width: Of its rows.
+      carrier: dtype of the result.
+
+    Returns:
+      Ones where it has no gain.
+    """
+    if normalize is None or normalize.gain is None:
+        return jnp.ones(width, carrier)
+    offset = normalize.norm.offset if isinstance(normalize.norm, RMSNorm) else 0.0
+    return normalize.gain[...].astype(carrier) + jnp.asarray(offset, carrier)
+
+
+def folded(weight: Float[Array, "out in"], normalize: Normalize | None) -> Float[Array, "out in"]:
+    r"""A matrix with the gain of the norm before it, and with what removes the mean.
+
+    .. math:: W \, D\mathrm{norm}(v) = W G P (I - e e^\top) / r, \qquad |e| \le 1
+
+    with P = I for RMSNorm and the projection that removes the mean for LayerNorm: the operator norm
+    of a matrix after a norm is at most :math:`\lVert W G P \rVert / r`, and this is at most
+    :math:`\lVert W \rVert \max |g| / r`.
+
+    Args:
+      weight: The matrix.
+      normalize: The norm of its input; none is the identity.
+
+    Returns:
+      W G P.
+    """
+    if normalize is None or normalize.gain is None:
+        return weight
+    scaled = weight * gain_of(normalize, weight.shape[-1], weight.dtype)[None]
+    centered = isinstance(normalize.norm, LayerNorm)
+    return scaled - jnp.mean(scaled, axis=-1, keepdims=True) if centered else scaled
+
+
+def inverse_roots(
+    normalize: Normalize, x: Float[Array, "*rows model_dim"], carrier: jnp.dtype
+) -> Float[Array, "*rows"]:
+    r"""What a norm multiplies each row by, before its gain.
+
+    .. math:: \frac1r = \frac{1}{\sqrt{\mathrm{mean}(v^2) + \epsilon}}
+
+    for RMSNorm; for LayerNorm the same with the mean removed.
+
+    Args:
+      normalize: The norm.
+      x: Rows before it.
+      carrier: dtype of the result.
+
+    Returns:
+      One factor per row; 1 or 1 / beta where the norm is linear.
+    """
+    x = x.astype(carrier)
+    match normalize.norm:
+        case NoNorm():
+            return jnp.ones(x.shape[:-1], carrier)
+        case ConstantNorm(beta=beta):
+            return jnp.full(x.shape[:-1], 1 / beta, carrier)
+        case RMSNorm(eps=eps):
+            pass
+        case LayerNorm(eps=eps):
+            x = x - jnp.mean(x, axis=-1, keepdims=True)
+    # The mean square is what the norm divides by; for LayerNorm x is centered by now.
+    return 1 / root_mean_square(x, eps)
 
 
 def norm_slopes(
@@ -164,19 +281,8 @@ def norm_slopes(
     Returns:
       One slope per row; 1 or 1 / beta where the norm is linear.
     """
-    x = x.astype(carrier)
-    match normalize.norm:
-        case NoNorm():
-            return jnp.ones(x.shape[:-1], carrier)
-        case ConstantNorm(beta=beta):
-            return jnp.full(x.shape[:-1], 1 / beta, carrier)
-        case RMSNorm(eps=eps, offset=offset):
-            gain = normalize.gain[...].astype(carrier) + jnp.asarray(offset, carrier)
-        case LayerNorm(eps=eps):
-            gain = normalize.gain[...].astype(carrier)
-            x = x - jnp.mean(x, axis=-1, keepdims=True)
-    # The mean square is what the norm divides by; for LayerNorm x is centered by now.
-    return jnp.max(jnp.abs(gain)) / root_mean_square(x, eps)
+    largest = jnp.max(jnp.abs(gain_of(normalize, x.shape[-1], carrier)))
+    return largest * inverse_roots(normalize, x, carrier)
 
 
 def residual_shares(config: DecoderConfig) -> tuple[float, float]:
@@ -233,9 +339,10 @@ def layer_constants(
     r"""Constants that bound one layer's derivative at the residual stream of a pass.
 
     A sequential block is :math:`v' = z + \psi(\mathrm{norm}_2(z))`: its MLP multiplies every block
-    of the derivative by at most :math:`1 + \sigma / \beta_2`, beta_2 at z. A parallel block is
-    :math:`v' = z + \psi(\mathrm{norm}_2(v))`: its MLP adds :math:`\sigma / \beta_2`, beta_2 at v,
-    to the blocks on the diagonal.
+    of the derivative by at most :math:`1 + \sigma / r_2`, r_2 at z and sigma with the norm's gains
+    (``mlp_slopes``). A parallel block is :math:`v' = z + \psi(\mathrm{norm}_2(v))`: its MLP adds
+    :math:`\sigma / r_2`, r_2 at v, to the blocks on the diagonal. A matrix after a norm counts with
+    the norm's gains: ``folded``.
 
     Source: arXiv 2406.04267v2, proof of Theorem B.5.
     Differs: norms and MLP at the point, parallel blocks, and a residual that is weighted.
@@ -253,18 +360,22 @@ def layer_constants(
     parallel, (keep, share) = config.block == "parallel", residual_shares(config)
     source = resid if parallel else resid_mid
     if sigma is None:
-        sigma = mlp_slopes(block.mlp, block.norm2(source))
-    moved = sigma * norm_slopes(block.norm2, source, carrier)
+        slopes = mlp_slopes(block.mlp, block.norm2(source), block.norm2)
+        moved = slopes * inverse_roots(block.norm2, source, carrier)
+    else:
+        moved = sigma * norm_slopes(block.norm2, source, carrier)
     skip = jnp.full_like(moved, abs(keep))
     # Triangular factors: a product with an orthonormal Q keeps every norm.
     triangle = lambda tall: jnp.linalg.qr(tall, mode="r")
+    fold = lambda weight: folded(weight[...].astype(carrier), block.norm1)
     # (heads * width, model_dim) -> (heads, model_dim, width) -> (heads, rank, width)
-    split = lambda weight, heads: weight[...].astype(carrier).reshape(heads, -1, config.model_dim)
+    split = lambda weight, heads: fold(weight).reshape(heads, -1, config.model_dim)
     factor = lambda weight, heads: triangle(split(weight, heads).transpose(0, 2, 1))
     if config.values == "identity":
         basis = jnp.eye(config.value_dim, dtype=carrier)
         output = jnp.broadcast_to(basis, (config.num_heads, *basis.shape))
-        value_norms = jnp.ones(config.num_heads, carrier)
+        gain = gain_of(block.norm1, config.model_dim, carrier)
+        value_norms = jnp.max(jnp.abs(gain.reshape(config.num_heads, -1)), axis=-1)  # of its slice
     else:
         # (model_dim, heads * width) -> (heads, model_dim, width) -> (heads, rank, width)
         output = attention.output[...].astype(carrier)
@@ -275,7 +386,7 @@ def layer_constants(
         product = exact("hrv,hcv->hrc", output, value, carrier)  # R_O R_V^T, of norm |W_O W_V|
         value_norms = jnp.linalg.norm(product, 2, (-2, -1))
     return LayerConstants(
-        norm1_slope=norm_slopes(block.norm1, resid, carrier),
+        norm1_slope=inverse_roots(block.norm1, resid, carrier),
         factor=jnp.ones_like(moved) if parallel else 1 + moved,
         skip=skip + moved if parallel else skip,
         share=jnp.asarray(abs(share), carrier),

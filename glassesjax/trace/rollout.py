@@ -230,14 +230,14 @@ def printed_bound(
     .. math::
        \lVert \partial y_n / \partial v_i^{(0)} \rVert &\le
        \frac{1}{\beta_{3,n}} \Bigl[ \prod_{\ell = L-1}^{0} B^{(\ell)} \Bigr]_{ni} \\
-       B_{ji} &= \left( 1 + \sigma_j / \beta_{2,j} \right) \left( {\textstyle\sum_h}
-       \alpha_{ji}^h \lVert W_O^h W_V^h \rVert / \beta_{1,i} + \delta_{ji} \right)
+       B_{ji} &= \left( 1 + \sigma_j / r_{2,j} \right) \left( {\textstyle\sum_h}
+       \alpha_{ji}^h \lVert W_O^h W_V^h \rVert / r_{1,i} + \delta_{ji} \right)
 
     This holds with attention weights that do not depend on the input, as with
     ``freeze_attention``. With true attention it can be exceeded a hundredfold;
-    ``theory.blocks.repaired_rollout`` cannot. The betas are measured
-    (``trace.constants.norm_slopes``), and so is sigma where no constant exists
-    (``trace.constants.mlp_slopes``). Parallel blocks and weighted residuals enter as derived in
+    ``theory.blocks.repaired_rollout`` cannot. The roots r of the norms are measured
+    (``trace.constants.inverse_roots``), whose gains are in the matrices that follow
+    (``trace.constants.folded``), and so is sigma (``trace.constants.mlp_slopes``). Parallel blocks and weighted residuals enter as derived in
     ``trace.constants.layer_constants``.
 
     Source: arXiv 2406.04267v2, Theorem 5.1 (B.5), with the constants of its proof.
@@ -246,7 +246,7 @@ def printed_bound(
     Args:
       decoder: Causal, with or without a window.
       tokens: One sequence.
-      sigma: Slope of each MLP at each token, non-negative; from the weights if absent.
+      sigma: Slope of each MLP alone at each token, non-negative; from the weights if absent.
       rows: Query rows at once: memory is rows x heads x seq, beside the residual stream.
       until: When a bounded state evicted each token, as for ``Decoder.represent``.
       at: The token n; the last if absent.
@@ -277,7 +277,7 @@ def _times_printed(row: Array, heads: LayerHeads, constants: LayerConstants, row
     norms = constants.value_norms[:, None, None]
     # over heads: (heads, rows, seq) -> (rows, seq)
     weighted = lambda index: jnp.sum(norms * attention_rows(heads, index)[1], axis=0)
-    # The factor is of the row j, 1 / beta_1 of the column i: one before the product, one after it.
+    # The factor is of the row j, 1 / r_1 of the column i: one before the product, one after it.
     row = row * constants.factor
     moved = constants.share * times_rows(row, weighted, rows) * constants.norm1_slope
     return moved + constants.skip * row
