@@ -24,7 +24,7 @@ CACHED := JAX_COMPILATION_CACHE_DIR="$(PROGRAMS)" JAX_PERSISTENT_CACHE_MIN_COMPI
 ROOM := mkdir -m 700 -p "$(PROGRAMS)"
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test claims slow check format lint types layers docs bench clean
+.PHONY: demo test claims slow check format lint types layers docs bench parity clean
 
 demo: $(VENV)/.run
 	$(BIN)/glassesjax collapse toy --formats f32 bf16 --out runs/demo-toy
@@ -83,8 +83,21 @@ bench: $(VENV)/.dev
 	$(BIN)/python scripts/bench_influence.py --out runs/bench-influence.json
 	$(BIN)/python scripts/bench_decode.py --out runs/bench-decode.json
 
+# Random models of every family against transformers, in an environment of its own; then folders
+# that are spoiled, which must be refused.
+PEERS ?= .venv-parity
+parity: $(PEERS)/.made $(VENV)/.dev
+	$(PEERS)/bin/python scripts/parity.py
+	$(BIN)/pytest -q tests/model/test_folders.py
+
+$(PEERS)/.made: pyproject.toml requirements/parity.txt
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet $(CONSTRAIN) \
+		-e '.[models]' -r requirements/parity.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs docs/_build docs/jupyter_execute
+	rm -rf $(VENV) $(PEERS) runs docs/_build docs/jupyter_execute
 
 $(VENV)/.made: $(PINS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

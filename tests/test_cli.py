@@ -54,7 +54,7 @@ def test_a_second_call_changes_no_row(finished):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["collapse", "gpt5"], "a .gguf file, or a file or folder of glassesjax train"),
+        (["collapse", "gpt5"], "a folder with config.json, or what glassesjax train wrote"),
         (["collapse", "toy", "--families", "twos"], "'twos'"),
         (["collapse", "toy", "--lengths", "8", "4"], "ascending"),
         (["collapse", "toy", "--lengths", "9000"], "8192 tokens"),
@@ -65,7 +65,7 @@ def test_a_second_call_changes_no_row(finished):
         (["collapse", "toy", "--lenghts", "1"], "lenghts"),
         (["collapse"], "MODEL"),
         (["colapse", "toy"], "colapse"),
-        (["influence", "gpt5"], "a .gguf file, or a file or folder of glassesjax train"),
+        (["influence", "gpt5"], "a folder with config.json, or what glassesjax train wrote"),
         (["influence", "toy", "--max-tokens", "9000"], "at most 8192 tokens"),
         (["influence", "toy", "--max-tokens", "2147483647"], "at most 8192 tokens"),
         (["influence", "toy", "--method", "exact", "--spectral", "4"], "layers from 0 to 3"),
