@@ -19,7 +19,11 @@ by s log n_j, which may be negative; adaptive temperature is refused. Its norm i
    \lVert \mathrm{Cov}_j R_j W_Q \rVert_{16}
 
 over the root r_1 of norm_1, with its gains in the matrices W_Q, W_K and W_V
-(``trace.constants.folded``) but for W x_i and u_j, which are those of the pass. All factors of the first term are exact for each pair; rotary positions make the last of them
+(``trace.constants.folded``) but for W x_i and u_j, which are those of the pass. R_i is what
+positions do at i: a rotation, times the attention factor of the rotated coordinates where there is
+one (YaRN, LongRoPE), and the identity on the others; nothing here needs it to keep lengths.
+
+All factors of the first term are exact for each pair; rotary positions make the last of them
 depend on i. The second term is the Schatten norm of order 16, which exceeds the operator norm by
 at most a factor ``head_dim ** (1 / 16)`` (1.30 for 64) and needs no eigenvalues. Biases of values
 cancel, those of queries and keys and ALiBi are in the numbers themselves.
@@ -49,9 +53,10 @@ class _Head(NamedTuple):
     moved: Float[Array, "seq rank"]  # W x, up to a rotation and a shift
     value_norm: Float[Array, ""]
     query_factor: Float[Array, "rank head_dim"]
-    key_factor: Float[Array, "rank head_dim"]
-    grams: Float[Array, "places head_dim*head_dim"]  # of W_K^T R_i^T
-    units: tuple[Int[Array, ""], ...]  # moved, query_factor, key_factor are times 2^-unit
+    key_maps: Float[Array, "places rank head_dim"]  # W_K^T R_i^T, up to a rotation
+    grams: Float[Array, "places head_dim*head_dim"]  # of key_maps
+    unit: Int[Array, ""]  # moved is times 2^-unit
+    key_units: Int[Array, " places"]  # key_maps are times 2^-unit, each its own
 
 
 def _head(
@@ -73,39 +78,42 @@ def _head(
     # The orthonormal factors Q of W_O and W_V keep every norm and are left out: (seq, rank).
     moved = jnp.einsum("rv,sv->sr", constants.output_factor[number], one.values[0], **_exact)
     moved = moved - jnp.mean(moved, axis=0, keepdims=True)  # a large common part would cancel
-    factors = moved, constants.query_factor[number], constants.key_factor[shared]
-    units = tuple(peak_exponent(factor, (0, 1)) for factor in factors)
-    # Products of two of them are formed below: in these units none can underflow as a whole.
-    scaled = (times_power(factor, -unit) for factor, unit in zip(factors, units, strict=True))
-    moved, query_factor, key_factor = scaled
-    # One Gram matrix a position: (places, rank, head_dim) -> (places, head_dim, head_dim).
-    turned = jnp.einsum("ca,pab->pcb", key_factor, turns, **_exact)
-    grams = jnp.einsum("pca,pcb->pab", turned, turned, **_exact)
+    unit = peak_exponent(moved, (0, 1))
+    # W_K^T R_i^T at each position: (places, rank, head_dim)
+    key_maps = jnp.einsum("ca,pab->pcb", constants.key_factor[shared], turns, **_exact)
+    key_units = peak_exponent(key_maps, (1, 2), keepdims=True)
+    # Products of two are formed below: in these units none can underflow as a whole.
+    key_maps = times_power(key_maps, -key_units)
+    grams = jnp.einsum("pca,pcb->pab", key_maps, key_maps, **_exact)
     return _Head(
         heads=one,
-        moved=moved,
+        moved=times_power(moved, -unit),
         value_norm=constants.value_norms[number],
-        query_factor=query_factor,
-        key_factor=key_factor,
-        grams=grams.reshape(len(turns), -1),  # (places, head_dim^2)
-        units=units,
+        query_factor=constants.query_factor[number],
+        key_maps=key_maps,
+        grams=grams.reshape(len(grams), -1),  # (places, head_dim^2)
+        unit=unit,
+        key_units=key_units[:, 0, 0],
     )
 
 
 def _key_slopes(head: _Head, index: Int[Array, " rows"]) -> Float[Array, "rows places"]:
-    """``||W_K^T R_i^T q_j||`` of each pair; of each row where nothing rotates."""
-    query, factor = head.heads.queries[0, index], head.key_factor
+    """``||W_K^T R_i^T q_j||`` of each pair; of each row where all positions have one map."""
+    query = head.heads.queries[0, index]
     unit = peak_exponent(query, -1, keepdims=True)
-    query, unit = times_power(query, -unit), unit + head.units[2]
-    square = lambda x: jnp.sum(x * x, axis=-1, keepdims=True)
-    if len(head.grams) == 1:  # nothing rotates: one number for all keys of a row
-        turned = jnp.einsum("ra,ca->rc", query, factor, **_exact)
+    # (rows, 1) and (1, places) -> (rows, places)
+    query, unit = times_power(query, -unit), unit + head.key_units[None]
+    if len(head.grams) == 1:  # one number for all keys of a row
+        turned = jnp.einsum("ra,ca->rc", query, head.key_maps[0], **_exact)
         return times_power(euclidean_norm(turned)[:, None], unit)
     # q^T G q for each pair as one product: (rows, head_dim, head_dim) -> (rows, head_dim^2)
     pairs = (query[:, :, None] * query[:, None, :]).reshape(len(query), -1)
     squares = jnp.einsum("rp,sp->rs", pairs, head.grams, **_exact)
-    # A sum of head_dim^2 terms of either sign: what rounding may have taken is given back.
-    taken = pairs.shape[-1] * jnp.finfo(pairs.dtype).eps * square(query) * jnp.sum(factor**2)
+    # A sum of head_dim^2 terms of either sign: what rounding may have taken is given back. Of each
+    # key by the size of its own map, which has all factors of its positions.
+    sizes = jnp.sum(head.key_maps**2, axis=(1, 2))[None]
+    longest = jnp.sum(query**2, axis=-1, keepdims=True)
+    taken = pairs.shape[-1] * jnp.finfo(pairs.dtype).eps * longest * sizes
     return times_power(safe_sqrt(jnp.maximum(squares, 0) + taken), unit)
 
 
@@ -145,20 +153,23 @@ def _query_terms(
     # Where nothing rotates there is one matrix for all positions.
     keys, places = head.heads.keys[0], jnp.minimum(index, len(turns) - 1)
     unit = peak_exponent(keys, (0, 1))
-    keys, unit = times_power(keys, -unit), unit + head.units[0] + head.units[1]
+    keys, unit = times_power(keys, -unit), unit + head.unit
     # Moved times key at each token, all rows by one product: (seq, rank, head_dim) -> (seq, rank *
     # head_dim) -> (rows, rank * head_dim) -> (rows, rank, head_dim)
     outer = (head.moved[:, :, None] * keys[:, None, :]).reshape(len(keys), -1)
     crossed = jnp.einsum("rs,sp->rp", moving, outer, **_exact).reshape(*mean.shape, -1)
     mean_key = jnp.einsum("rs,sk->rk", moving, keys, **_exact)
     covariance = crossed - mean[:, :, None] * mean_key[:, None, :]
-    turned = jnp.einsum("ca,rab->rcb", head.query_factor, turns[places], **_exact)
+    # W_Q^T R_j^T of each row, in units of its own: (rows, rank, head_dim)
+    query_maps = jnp.einsum("ca,rab->rcb", head.query_factor, turns[places], **_exact)
+    units = peak_exponent(query_maps, (1, 2), keepdims=True)
+    query_maps, unit = times_power(query_maps, -units), unit + units[:, 0, 0]
     # A difference of sums over the keys: what rounding may have taken is given back.
     sizes = euclidean_norm(head.moved) * euclidean_norm(keys)
     summed = jnp.einsum("rs,s->r", jnp.abs(moving), sizes, **_exact)
     taken = len(keys) * jnp.finfo(keys.dtype).eps * summed
-    product = jnp.einsum("rvb,rcb->rvc", covariance, turned, **_exact)
-    bound = schatten_norm(product) + taken * euclidean_norm(head.query_factor, axis=(0, 1))
+    product = jnp.einsum("rvb,rcb->rvc", covariance, query_maps, **_exact)
+    bound = schatten_norm(product) + taken * euclidean_norm(query_maps, axis=(1, 2))
     return times_power(bound, unit)
 
 
@@ -171,7 +182,7 @@ def _head_rows(
     # (1, seq, rank) and (rows, 1, rank) -> (rows, seq)
     # Differences and not products: equal values must be at distance zero.
     apart = safe_sqrt(jnp.sum((head.moved[None] - mean[:, None]) ** 2, axis=-1))
-    apart = times_power(apart, head.units[0])
+    apart = times_power(apart, head.unit)
     steep = jnp.abs(slopes) * apart * _key_slopes(head, index)
     key_terms = weights * (head.value_norm + steep)
     query_terms = _query_terms(head, turns, index, weights * slopes, mean)

@@ -237,8 +237,8 @@ def printed_bound(
     ``freeze_attention``. With true attention it can be exceeded a hundredfold;
     ``theory.blocks.repaired_rollout`` cannot. The roots r of the norms are measured
     (``trace.constants.inverse_roots``), whose gains are in the matrices that follow
-    (``trace.constants.folded``), and so is sigma (``trace.constants.mlp_slopes``). Parallel blocks and weighted residuals enter as derived in
-    ``trace.constants.layer_constants``.
+    (``trace.constants.folded``), and so is sigma (``trace.constants.mlp_slopes``). Parallel blocks
+    and weighted residuals enter as derived in ``trace.constants.layer_constants``.
 
     Source: arXiv 2406.04267v2, Theorem 5.1 (B.5), with the constants of its proof.
     Differs: several heads with value and output matrices; norms and MLP at the point.

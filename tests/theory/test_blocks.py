@@ -16,6 +16,7 @@ from glassesjax.model import (
     GatedMlp,
     LayerNorm,
     Layout,
+    Learned,
     LinearMlp,
     NoPositions,
     RMSNorm,
@@ -101,6 +102,20 @@ def last_bound(rolled):
     return np.exp(rolled.log_gain) * np.asarray(rolled.profile[0])
 
 
+def uneven(decoder, rng):
+    """The same decoder with gains of either sign, and biases."""
+    config, arrays = decoder.config, flat_parameters(decoder)
+    offset = config.norm.offset if isinstance(config.norm, RMSNorm) else 0.0
+    for name, array in arrays.items():
+        normal = rng.normal(size=array.shape)
+        if name.endswith(".gain"):
+            signs = np.where(rng.random(array.shape) < 0.3, -1.0, 1.0)
+            arrays[name] = jnp.asarray(signs * np.exp(0.5 * normal) - offset)
+        elif "bias" in name:
+            arrays[name] = jnp.asarray(0.5 * normal)
+    return build_decoder(config, arrays)
+
+
 def scaled(decoder, scale, names=("attention",)):
     """The same decoder with larger matrices: steeper logits, larger values."""
     arrays = flat_parameters(decoder)
@@ -161,6 +176,21 @@ SWITCHES = {
     "parallel_swiglu": {"block": "parallel", "mlp": GatedMlp(dim=DIM)},
     "constant_linear": {"norm": ConstantNorm(beta=2.0), "mlp": LinearMlp()},
     "identity_values": {"values": "identity", "mlp": ZeroMlp()},
+    "yarn": {"positions": Rotary(base=10.0, fraction=0.5, attention_factor=1.3)},
+    "neox": {
+        "positions": Rotary(base=10.0, fraction=0.25),
+        "norm": LayerNorm(),
+        "block": "parallel",
+        "bias": True,
+        "qkv_bias": True,
+    },
+    "opt": {
+        "norm": LayerNorm(),
+        "mlp": DenseMlp(activation="relu", dim=DIM),
+        "positions": Learned(max_length=LENGTH),
+        "bias": True,
+        "qkv_bias": True,
+    },
 }
 
 
@@ -180,7 +210,8 @@ def test_no_jacobian_exceeds_the_repaired_bound(key, switches):
     scales = SCALES[:-1] if isinstance(config.norm, ConstantNorm) else SCALES
     for number, scale in enumerate(scales):
         key_here = jax.random.fold_in(key, number)
-        decoder = scaled(made(config, key_here), scale)
+        rng = np.random.default_rng(number)
+        decoder = scaled(uneven(made(config, key_here), rng), scale)
         (blocks, whole), (bounds, rolled, stack) = measured(decoder), bounded(decoder)
         allowed = roundoff(stack)
         assert allowed < 1e-3  # logits of thousands at the largest scale
