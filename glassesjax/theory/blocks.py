@@ -196,11 +196,11 @@ def repaired_block_bound(
     r"""Upper bound on the operator norm of every block of one layer's Jacobian.
 
     .. math:: \lVert \partial v_j' / \partial v_i \rVert \le B_{ji} =
-       (1 + \sigma_j / r_{2,j}) \Bigl( {\textstyle\sum_h} A_{ji}^h / r_{1,i} +
-       \delta_{ji} \Bigr)
+       (1 + M_j) \Bigl( p_j {\textstyle\sum_h} A_{ji}^h / r_{1,i} + \delta_{ji} \Bigr)
 
-    with A as at the head of this module. Parallel blocks and weighted residuals enter through the
-    constants (``trace.constants.layer_constants``).
+    with A as at the head of this module, M_j = sigma_j / r_{2,j} and p_j = 1; a norm of the output
+    of MLP or attention multiplies M_j or p_j by its slope there. Parallel blocks and weighted
+    residuals enter through the constants (``trace.constants.layer_constants``).
 
     Source: arXiv 2406.04267v2, Theorem 5.1 (B.5), proof.
     Differs: attention depends on the input. The paper's inequality is this one without the terms
@@ -224,8 +224,8 @@ def repaired_block_bound(
     zeros = jnp.zeros((len(every), len(every)), heads.queries.dtype)
     numbers = jnp.arange(len(heads.queries), dtype=jnp.int32)
     summed = jax.lax.scan(add, zeros, numbers)[0]
-    # 1 / r_1 is of the column i, the factor of the row j.
-    moved = constants.share * summed * constants.norm1_slope[None]
+    # 1 / r_1 is of the column i, factor and share of the row j.
+    moved = constants.share[:, None] * summed * constants.norm1_slope[None]
     return constants.factor[:, None] * (moved + jnp.diag(constants.skip))
 
 
@@ -283,12 +283,12 @@ def repaired_rollout(stack: BlockStack, *, rows: int = TILING.attention_rows) ->
         def add(total: Array, number: Array) -> tuple[Array, None]:
             head = _head(heads, constants, turns, number)
             make = lambda index: _head_rows(head, turns, index)
-            return total + times_rows(row, make, rows), None
+            return total + times_rows(row * constants.share, make, rows), None
 
         # One head after another, for memory: (seq,) each.
         numbers = jnp.arange(len(heads.queries), dtype=jnp.int32)
         moved = jax.lax.scan(add, jnp.zeros_like(row), numbers)[0] * constants.norm1_slope
-        return constants.share * moved + constants.skip * row
+        return moved + constants.skip * row
 
     length = stack.heads.queries.shape[-2]
     layers = stack.heads, stack.constants, stack.kinds

@@ -40,14 +40,14 @@ class LayerConstants(NamedTuple):
     """Numbers of one layer that bound its derivative; stacked, those of all layers.
 
     The layer is ``z = skip v + share a(norm1(v))`` and then the MLP, so that its Jacobian's block
-    (j, i) is at most ``factor_j (share A_ji + skip_j)``, the second term on the diagonal only.
+    (j, i) is at most ``factor_j (share_j A_ji + skip_j)``, the second term on the diagonal only.
     The gains of norm1 are in the matrices W_Q, W_K and W_V (``folded``), not in its slope.
     """
 
     norm1_slope: Float[Array, "*layers seq"]  #: 1 / r_1 of each token, see ``inverse_roots``
     factor: Float[Array, "*layers seq"]  #: 1 + sigma / r_2; 1 where blocks are parallel
     skip: Float[Array, "*layers seq"]  #: the residual's part; with the MLP's where parallel
-    share: Float[Array, "*layers"]  #: the attention's part: 1, or the absolute lambda
+    share: Float[Array, "*layers seq"]  #: the attention's part: 1 or |lambda|, times its own norm's
     value_norms: Float[Array, "*layers heads"]  #: operator norms of W_O W_V
     output_factor: Float[Array, "*layers heads rank value_dim"]  #: R of W_O = Q R
     query_factor: Float[Array, "*layers heads rank head_dim"]  #: R of W_Q^T = Q R, scaled
@@ -335,6 +335,7 @@ def layer_constants(
     resid: Float[Array, "seq model_dim"],
     resid_mid: Float[Array, "seq model_dim"],
     sigma: Float[Array, " seq"] | None = None,
+    attn_out: Float[Array, "seq model_dim"] | None = None,
 ) -> LayerConstants:
     r"""Constants that bound one layer's derivative at the residual stream of a pass.
 
@@ -342,16 +343,19 @@ def layer_constants(
     of the derivative by at most :math:`1 + \sigma / r_2`, r_2 at z and sigma with the norm's gains
     (``mlp_slopes``). A parallel block is :math:`v' = z + \psi(\mathrm{norm}_2(v))`: its MLP adds
     :math:`\sigma / r_2`, r_2 at v, to the blocks on the diagonal. A matrix after a norm counts with
-    the norm's gains: ``folded``.
+    the norm's gains: ``folded``. A norm of the output of attention or MLP multiplies its part by
+    the norm's slope at that output (``norm_slopes``), which belongs to the row j.
 
     Source: arXiv 2406.04267v2, proof of Theorem B.5.
-    Differs: norms and MLP at the point, parallel blocks, and a residual that is weighted.
+    Differs: norms and MLP at the point, norms of outputs, parallel blocks, and a residual that is
+      weighted.
 
     Args:
       block: The layer.
       resid: Residual stream before it.
       resid_mid: The same after its attention.
-      sigma: Slope of the MLP at each token; from the weights if absent.
+      sigma: Slope of the MLP alone at each token; from the weights if absent.
+      attn_out: Attention's output before its own norm, where it has one: ``Trace.attn_out``.
 
     Returns:
       The layer's constants, in the accumulation dtype.
@@ -359,12 +363,16 @@ def layer_constants(
     config, attention, carrier = block.config, block.attention, block.plan_of(resid).carrier_dtype
     parallel, (keep, share) = config.block == "parallel", residual_shares(config)
     source = resid if parallel else resid_mid
+    inside = block.norm2(source)
     if sigma is None:
-        slopes = mlp_slopes(block.mlp, block.norm2(source), block.norm2)
+        slopes = mlp_slopes(block.mlp, inside, block.norm2)
         moved = slopes * inverse_roots(block.norm2, source, carrier)
     else:
         moved = sigma * norm_slopes(block.norm2, source, carrier)
-    skip = jnp.full_like(moved, abs(keep))
+    moved = moved * norm_slopes(block.norm2_after, block.mlp(inside), carrier)
+    skip, shares = jnp.full_like(moved, abs(keep)), jnp.full_like(moved, abs(share))
+    if attn_out is not None:
+        shares = shares * norm_slopes(block.norm1_after, attn_out, carrier)
     # Triangular factors: a product with an orthonormal Q keeps every norm.
     triangle = lambda tall: jnp.linalg.qr(tall, mode="r")
     fold = lambda weight: folded(weight[...].astype(carrier), block.norm1)
@@ -389,7 +397,7 @@ def layer_constants(
         norm1_slope=inverse_roots(block.norm1, resid, carrier),
         factor=jnp.ones_like(moved) if parallel else 1 + moved,
         skip=skip + moved if parallel else skip,
-        share=jnp.asarray(abs(share), carrier),
+        share=shares,
         value_norms=value_norms,
         output_factor=output,
         query_factor=abs(config.scale) * factor(attention.query, config.num_heads),

@@ -10,6 +10,7 @@ from made_decoders import made
 
 from glassesjax.model import (
     Alibi,
+    Causal,
     ConstantNorm,
     DecoderConfig,
     DenseMlp,
@@ -18,6 +19,7 @@ from glassesjax.model import (
     Layout,
     Learned,
     LinearMlp,
+    MaskByLayer,
     NoPositions,
     RMSNorm,
     Rotary,
@@ -63,7 +65,7 @@ def jacobians(decoder):
         run = lambda resid: block(resid, layout)[0]
         return run(resid), jax.jacrev(run)(resid)
 
-    after, layers = jax.lax.map(layer, (decoder.blocks, trace.resid))
+    after, layers = jax.lax.map(layer, (decoder.layers, trace.resid))
     return layers, jax.jacrev(lambda row: decoder.final_norm(row[None])[0])(after[-1, -1])
 
 
@@ -87,8 +89,8 @@ bound_of, printed_of = map(jax.jit, (repaired_bound, printed_bound))
 @jax.jit
 def bounds_of(stack):
     """By itself: stacks of many decoders have one shape, and it is compiled once for them."""
-    single = lambda layer: repaired_block_bound(*layer, stack.turns[0])
-    blocks = jax.lax.map(single, (stack.heads, stack.constants))
+    single = lambda layer: repaired_block_bound(*layer[:2], stack.turns[layer[2]])
+    blocks = jax.lax.map(single, (stack.heads, stack.constants, stack.kinds))
     return blocks, repaired_rollout(stack, rows=4)
 
 
@@ -136,7 +138,8 @@ def roundoff(stack):
     moved = size(stack.heads.values) * size(stack.constants.output_factor) * DIM**2
     cancelled = moved * size(stack.heads.keys) * size(stack.constants.query_factor) * DIM
     steep = 1 + size(stack.heads.queries) * size(stack.heads.keys) * DIM  # error of a logit
-    return 4 * LAYERS * terms * U * (steep + cancelled * size(stack.constants.norm1_slope))
+    cancelled *= size(stack.constants.norm1_slope) * size(stack.constants.share)
+    return 4 * LAYERS * terms * U * (steep + cancelled)
 
 
 SWITCHES = {
@@ -190,6 +193,27 @@ SWITCHES = {
         "positions": Learned(max_length=LENGTH),
         "bias": True,
         "qkv_bias": True,
+    },
+    "gemma2": {
+        "norm": RMSNorm(offset=1.0),
+        "norm_place": "both",
+        "positions": Rotary(base=10.0),
+        "mask": MaskByLayer(layers=(Window(width=3), Causal())),
+        "mlp": GatedMlp(activation="gelu", dim=DIM),
+        "attn_softcap": 1.5,
+        "num_kv_heads": 1,
+    },
+    "norms_after": {
+        "norm_place": "after",
+        "mlp": GatedMlp(dim=DIM),
+        "positions": Rotary(base=10.0),
+    },
+    "layer_norms_both_parallel_weighted": {
+        "norm": LayerNorm(),
+        "norm_place": "both",
+        "block": "parallel",
+        "residual_weight": 0.4,
+        "bias": True,
     },
 }
 

@@ -12,7 +12,9 @@ from glassesjax.model import (
     DecoderConfig,
     DenseMlp,
     Layout,
+    LinearMlp,
     NoNorm,
+    RMSNorm,
     Rotary,
     ZeroMlp,
     build_decoder,
@@ -31,10 +33,18 @@ def layer_of(table, matrices, **switches):
     config = DecoderConfig(vocab_size=length, num_layers=1, model_dim=width, **settings)
     block = lambda name: name if "." in name else f"attention.{name}"
     arrays = {f"blocks.{block(name)}": jnp.asarray([array]) for name, array in matrices.items()}
+    arrays |= {name: jnp.asarray([np.ones(width)]) for name in gains(config) - arrays.keys()}
     # The last norm has no part in a layer's block.
     if not isinstance(config.norm, NoNorm):
         arrays["final_norm.gain"] = jnp.ones(width)
     return build_decoder(config, arrays | {"embed.table": jnp.asarray(table, float)})
+
+
+def gains(config):
+    """Names of the gains of a layer's norms around attention and MLP."""
+    ends = {"before": ("",), "after": ("_after",), "both": ("", "_after")}[config.norm_place]
+    names = {f"blocks.norm{number}{end}.gain" for number in (1, 2) for end in ends}
+    return set() if isinstance(config.norm, NoNorm) else names
 
 
 @jax.jit
@@ -120,4 +130,38 @@ def test_relu_of_width_one():
         layer_of([[1.0], [2.0]], matrices, mlp=DenseMlp(activation="relu", dim=1))
     )
     np.testing.assert_allclose(bounds, [[8, 0], [2, 6]], rtol=64 * U)
+    np.testing.assert_allclose(bounds, norms, rtol=64 * U)
+
+
+# Uniform attention with W = I: zero queries and keys.
+UNIFORM = {"query": 0 * EYE, "key": 0 * EYE, "value": EYE, "output": EYE}
+BOTH_ALONG = [[1.0, 1.0], [2.0, 2.0]]  # the derivative's largest direction is (1, -1)
+PLAIN = RMSNorm(eps=0.0)
+
+
+def test_norms_of_outputs_alone():
+    """a_2 = (3/2, 3/2) and psi(z_2) = (3, 3): B_21 = (4/3) (1/3), B_22 = (4/3) (1 + 1/3)."""
+    matrices = UNIFORM | {"mlp.up": EYE, "mlp.down": EYE}
+    switches = {"norm": PLAIN, "norm_place": "after", "mlp": DenseMlp(activation="relu", dim=2)}
+    norms, bounds, _ = both(layer_of(BOTH_ALONG, matrices, **switches))
+    np.testing.assert_allclose(bounds[1], [4 / 9, 16 / 9], rtol=64 * U)
+    np.testing.assert_allclose(bounds, norms, rtol=64 * U)
+
+
+def test_norms_of_inputs_and_outputs_with_gains():
+    """Gains 2, 3, 5 and 1/2 of norm_1, attention's output, norm_2 and the MLP's output."""
+    gained = {"norm1": 2.0, "norm1_after": 3.0, "norm2": 5.0, "norm2_after": 0.5}
+    matrices = UNIFORM | {"mlp.up": EYE, "mlp.down": EYE}
+    matrices |= {f"{name}.gain": np.full(2, gain) for name, gain in gained.items()}
+    switches = {"norm": PLAIN, "norm_place": "both", "mlp": DenseMlp(activation="relu", dim=2)}
+    norms, bounds, _ = both(layer_of(BOTH_ALONG, matrices, **switches))
+    np.testing.assert_allclose(bounds[1], [1.65, 1.925], rtol=64 * U)
+    np.testing.assert_allclose(bounds, norms, rtol=64 * U)
+
+
+def test_norms_of_inputs_and_outputs_in_a_parallel_block():
+    """The MLP 3 I has r_2 = 2 and its output's root 3: 1 + 1/4 + 1/2 on the diagonal."""
+    switches = {"norm": PLAIN, "norm_place": "both", "block": "parallel", "mlp": LinearMlp()}
+    norms, bounds, _ = both(layer_of(BOTH_ALONG, UNIFORM | {"mlp.down": 3 * EYE}, **switches))
+    np.testing.assert_allclose(bounds[1], [0.5, 1.75], rtol=64 * U)
     np.testing.assert_allclose(bounds, norms, rtol=64 * U)
