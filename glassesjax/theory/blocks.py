@@ -19,7 +19,7 @@ by s log n_j, which may be negative; adaptive temperature is refused. Its norm i
    \lVert \mathrm{Cov}_j R_j W_Q \rVert_{16}
 
 over the root r_1 of norm_1, with its gains in the matrices W_Q, W_K and W_V
-(``trace.constants.folded``) but for W x_i and u_j, which are those of the pass. R_i is what
+(``trace.norms.folded``) but for W x_i and u_j, which are those of the pass. R_i is what
 positions do at i: a rotation, times the attention factor of the rotated coordinates where there is
 one (YaRN, LongRoPE), and the identity on the others; nothing here needs it to keep lengths.
 
@@ -40,10 +40,54 @@ from glassesjax.model.tiling import TILING
 from glassesjax.precision import euclidean_norm, safe_sqrt
 from glassesjax.precision.bits import peak_exponent, times_power
 from glassesjax.trace.constants import LayerConstants
-from glassesjax.trace.heads import LayerHeads, attention_rows, logit_slopes, times_rows
+from glassesjax.trace.head_norms import HeadNorm
+from glassesjax.trace.heads import LayerHeads, attention_rows, by_rows, logit_slopes, times_rows
 from glassesjax.trace.rollout import BlockStack, Rollout, roll
 
 _exact = {"precision": jax.lax.Precision.HIGHEST}
+# Keys at once: their products with some rows of queries are rows x keys x head_dim numbers.
+KEYS = 64
+
+
+class _Maps(NamedTuple):
+    """What takes a query or key back to the layer's input, at each token; in units of 2^unit."""
+
+    maps: Float[Array, "places rank head_dim"]
+    sizes: Float[Array, " places"]  # Frobenius norms, without what the norm's direction takes away
+    unit: Int[Array, " places"]
+
+
+def _maps(
+    factor: Float[Array, "rank head_dim"],
+    norm: HeadNorm | None,
+    turns: Float[Array, "turned h h"],
+    index: Int[Array, " places"],
+) -> _Maps:
+    """``W^T J_i^T R_i^T`` of some tokens up to a rotation, J the derivative of the head's norm."""
+    turns = turns[jnp.minimum(index, len(turns) - 1)]
+    if norm is None:
+        maps = jnp.einsum("ca,pab->pcb", factor, turns, **_exact)
+        sizes = euclidean_norm(maps, axis=(1, 2))
+    else:
+        steep = norm.inverse_root[index]
+        maps = jnp.einsum("ca,pab->pcb", factor * norm.gain[None], turns, **_exact)
+        along = jnp.einsum("pa,pab->pb", norm.along[index] * norm.gain[None], turns, **_exact)
+        across = norm.across[index]
+        if norm.rest is not None:  # one more direction of the input than the head's own
+            across = jnp.concatenate([across, norm.rest[index][:, None]], axis=1)
+            maps = jnp.pad(maps, [(0, 0), (0, 1), (0, 0)])
+        lost = euclidean_norm(across) * euclidean_norm(along)
+        sizes = steep * (euclidean_norm(maps, axis=(1, 2)) + lost)
+        # (places, rank, 1) times (places, 1, head_dim)
+        maps = steep[:, None, None] * (maps - across[:, :, None] * along[:, None])
+    # Products of two are formed below: in these units none can underflow as a whole.
+    unit = peak_exponent(sizes[:, None], -1)
+    return _Maps(times_power(maps, -unit[:, None, None]), times_power(sizes, -unit), unit)
+
+
+def _given_back(head_dim: int, dtype: jnp.dtype) -> float:
+    """What rounding may take of a product with a map, in its size: of norm, map and product."""
+    return (4 * head_dim + 16) * float(jnp.finfo(dtype).eps)
 
 
 class _Head(NamedTuple):
@@ -53,10 +97,10 @@ class _Head(NamedTuple):
     moved: Float[Array, "seq rank"]  # W x, up to a rotation and a shift
     value_norm: Float[Array, ""]
     query_factor: Float[Array, "rank head_dim"]
-    key_maps: Float[Array, "places rank head_dim"]  # W_K^T R_i^T, up to a rotation
-    grams: Float[Array, "places head_dim*head_dim"]  # of key_maps
+    query_norm: HeadNorm | None
+    keys: _Maps  # one for all tokens where they have neither turns nor norms
+    turns: Float[Array, "places h h"]
     unit: Int[Array, ""]  # moved is times 2^-unit
-    key_units: Int[Array, " places"]  # key_maps are times 2^-unit, each its own
 
 
 def _head(
@@ -79,42 +123,38 @@ def _head(
     moved = jnp.einsum("rv,sv->sr", constants.output_factor[number], one.values[0], **_exact)
     moved = moved - jnp.mean(moved, axis=0, keepdims=True)  # a large common part would cancel
     unit = peak_exponent(moved, (0, 1))
-    # W_K^T R_i^T at each position: (places, rank, head_dim)
-    key_maps = jnp.einsum("ca,pab->pcb", constants.key_factor[shared], turns, **_exact)
-    key_units = peak_exponent(key_maps, (1, 2), keepdims=True)
-    # Products of two are formed below: in these units none can underflow as a whole.
-    key_maps = times_power(key_maps, -key_units)
-    grams = jnp.einsum("pca,pcb->pab", key_maps, key_maps, **_exact)
+    # Fields of a norm that are None stay so.
+    query_norm = jax.tree.map(lambda x: x[number], constants.query_norm)
+    key_norm = jax.tree.map(lambda x: x[shared], constants.key_norm)
+    places = len(moved) if key_norm is not None else len(turns)
+    every = jnp.arange(places, dtype=jnp.int32)
     return _Head(
         heads=one,
         moved=times_power(moved, -unit),
         value_norm=constants.value_norms[number],
         query_factor=constants.query_factor[number],
-        key_maps=key_maps,
-        grams=grams.reshape(len(grams), -1),  # (places, head_dim^2)
+        query_norm=query_norm,
+        keys=_maps(constants.key_factor[shared], key_norm, turns, every),
+        turns=turns,
         unit=unit,
-        key_units=key_units[:, 0, 0],
     )
 
 
 def _key_slopes(head: _Head, index: Int[Array, " rows"]) -> Float[Array, "rows places"]:
-    """``||W_K^T R_i^T q_j||`` of each pair; of each row where all positions have one map."""
-    query = head.heads.queries[0, index]
+    """``||W_K^T J_i^T R_i^T q_j||`` of each pair; of each row where all keys have one map."""
+    query, (maps, sizes, units) = head.heads.queries[0, index], head.keys
     unit = peak_exponent(query, -1, keepdims=True)
+    query = times_power(query, -unit)
+
+    def of_keys(at: Array) -> Float[Array, "rows keys"]:
+        # A sum of squares, not a product with a Gram matrix, whose terms would cancel.
+        turned = jnp.einsum("rb,pcb->rpc", query, maps[at], **_exact)
+        return safe_sqrt(jnp.sum(turned * turned, axis=-1))
+
+    slopes = by_rows(of_keys, len(maps), KEYS)
     # (rows, 1) and (1, places) -> (rows, places)
-    query, unit = times_power(query, -unit), unit + head.key_units[None]
-    if len(head.grams) == 1:  # one number for all keys of a row
-        turned = jnp.einsum("ra,ca->rc", query, head.key_maps[0], **_exact)
-        return times_power(euclidean_norm(turned)[:, None], unit)
-    # q^T G q for each pair as one product: (rows, head_dim, head_dim) -> (rows, head_dim^2)
-    pairs = (query[:, :, None] * query[:, None, :]).reshape(len(query), -1)
-    squares = jnp.einsum("rp,sp->rs", pairs, head.grams, **_exact)
-    # A sum of head_dim^2 terms of either sign: what rounding may have taken is given back. Of each
-    # key by the size of its own map, which has all factors of its positions.
-    sizes = jnp.sum(head.key_maps**2, axis=(1, 2))[None]
-    longest = jnp.sum(query**2, axis=-1, keepdims=True)
-    taken = pairs.shape[-1] * jnp.finfo(pairs.dtype).eps * longest * sizes
-    return times_power(safe_sqrt(jnp.maximum(squares, 0) + taken), unit)
+    taken = _given_back(query.shape[-1], query.dtype) * euclidean_norm(query)[:, None] * sizes[None]
+    return times_power(slopes + taken, unit + units[None])
 
 
 @border()
@@ -144,14 +184,12 @@ def schatten_norm(matrix: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
 
 def _query_terms(
     head: _Head,
-    turns: Float[Array, "places h h"],
     index: Int[Array, " rows"],
     moving: Float[Array, "rows seq"],
     mean: Float[Array, "rows rank"],
 ) -> Float[Array, " rows"]:
-    """``||Cov_j R_j W_Q||_16``; ``moving`` are the weights times the logits' slopes."""
-    # Where nothing rotates there is one matrix for all positions.
-    keys, places = head.heads.keys[0], jnp.minimum(index, len(turns) - 1)
+    """``||Cov_j R_j J_j W_Q||_16``; ``moving`` are the weights times the logits' slopes."""
+    keys = head.heads.keys[0]
     unit = peak_exponent(keys, (0, 1))
     keys, unit = times_power(keys, -unit), unit + head.unit
     # Moved times key at each token, all rows by one product: (seq, rank, head_dim) -> (seq, rank *
@@ -160,22 +198,17 @@ def _query_terms(
     crossed = jnp.einsum("rs,sp->rp", moving, outer, **_exact).reshape(*mean.shape, -1)
     mean_key = jnp.einsum("rs,sk->rk", moving, keys, **_exact)
     covariance = crossed - mean[:, :, None] * mean_key[:, None, :]
-    # W_Q^T R_j^T of each row, in units of its own: (rows, rank, head_dim)
-    query_maps = jnp.einsum("ca,rab->rcb", head.query_factor, turns[places], **_exact)
-    units = peak_exponent(query_maps, (1, 2), keepdims=True)
-    query_maps, unit = times_power(query_maps, -units), unit + units[:, 0, 0]
+    maps, sizes, units = _maps(head.query_factor, head.query_norm, head.turns, index)
     # A difference of sums over the keys: what rounding may have taken is given back.
-    sizes = euclidean_norm(head.moved) * euclidean_norm(keys)
-    summed = jnp.einsum("rs,s->r", jnp.abs(moving), sizes, **_exact)
+    summed = euclidean_norm(head.moved) * euclidean_norm(keys)
+    summed = jnp.einsum("rs,s->r", jnp.abs(moving), summed, **_exact)
     taken = len(keys) * jnp.finfo(keys.dtype).eps * summed
-    product = jnp.einsum("rvb,rcb->rvc", covariance, query_maps, **_exact)
-    bound = schatten_norm(product) + taken * euclidean_norm(query_maps, axis=(1, 2))
-    return times_power(bound, unit)
+    taken += _given_back(keys.shape[-1], keys.dtype) * euclidean_norm(covariance, axis=(1, 2))
+    product = jnp.einsum("rvb,rcb->rvc", covariance, maps, **_exact)
+    return times_power(schatten_norm(product) + taken * sizes, unit + units)
 
 
-def _head_rows(
-    head: _Head, turns: Float[Array, "places h h"], index: Int[Array, " rows"]
-) -> Float[Array, "rows seq"]:
+def _head_rows(head: _Head, index: Int[Array, " rows"]) -> Float[Array, "rows seq"]:
     """Rows of A, for one head."""
     weights, slopes = attention_rows(head.heads, index)[1][0], logit_slopes(head.heads, index)[0]
     mean = jnp.einsum("rs,sv->rv", weights, head.moved, **_exact)
@@ -185,7 +218,7 @@ def _head_rows(
     apart = times_power(apart, head.unit)
     steep = jnp.abs(slopes) * apart * _key_slopes(head, index)
     key_terms = weights * (head.value_norm + steep)
-    query_terms = _query_terms(head, turns, index, weights * slopes, mean)
+    query_terms = _query_terms(head, index, weights * slopes, mean)
     return key_terms.at[jnp.arange(len(index)), index].add(query_terms)  # delta_ji
 
 
@@ -217,9 +250,8 @@ def repaired_block_bound(
     every = jnp.arange(heads.queries.shape[1], dtype=jnp.int32)
 
     def add(total: Array, number: Array) -> tuple[Array, None]:
-        return total + _head_rows(
-            _head(heads, constants, turns, number), turns, every
-        ), None  # (seq, seq)
+        # (seq, seq)
+        return total + _head_rows(_head(heads, constants, turns, number), every), None
 
     zeros = jnp.zeros((len(every), len(every)), heads.queries.dtype)
     numbers = jnp.arange(len(heads.queries), dtype=jnp.int32)
@@ -282,7 +314,7 @@ def repaired_rollout(stack: BlockStack, *, rows: int = TILING.attention_rows) ->
 
         def add(total: Array, number: Array) -> tuple[Array, None]:
             head = _head(heads, constants, turns, number)
-            make = lambda index: _head_rows(head, turns, index)
+            make = lambda index: _head_rows(head, index)
             return total + times_rows(row * constants.share, make, rows), None
 
         # One head after another, for memory: (seq,) each.

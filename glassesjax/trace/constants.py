@@ -1,5 +1,6 @@
 """Constants of a layer for bounds: slopes of norms and MLPs, and factors of its matrices."""
 
+import functools
 import math
 from typing import Literal, NamedTuple, get_args
 
@@ -9,21 +10,19 @@ from jaxtyping import Array, Bool, Float
 
 from glassesjax.errors import check_choice
 from glassesjax.model.config import (
-    ConstantNorm,
     DecoderConfig,
     DenseMlp,
     GatedMlp,
     IdentityMlp,
-    LayerNorm,
     LinearMlp,
-    NoNorm,
-    RMSNorm,
     ZeroMlp,
 )
 from glassesjax.model.decoder import Block
 from glassesjax.model.layers import MlpBlock, Normalize, dense_activation, exact, project
-from glassesjax.precision import euclidean_norm, root_mean_square, safe_sqrt
+from glassesjax.precision import euclidean_norm, safe_sqrt
 from glassesjax.precision.bits import peak_exponent, times_power
+from glassesjax.trace.head_norms import HeadNorm, head_norm
+from glassesjax.trace.norms import folded, gain_of, inverse_roots, norm_slopes
 
 Norm = Literal[1, 2, "inf"]
 
@@ -52,6 +51,8 @@ class LayerConstants(NamedTuple):
     output_factor: Float[Array, "*layers heads rank value_dim"]  #: R of W_O = Q R
     query_factor: Float[Array, "*layers heads rank head_dim"]  #: R of W_Q^T = Q R, scaled
     key_factor: Float[Array, "*layers kv_heads rank head_dim"]  #: R of W_K^T = Q R
+    query_norm: HeadNorm | None = None  #: where queries and keys have norms of their own
+    key_norm: HeadNorm | None = None  #: likewise
 
 
 def operator_norm(matrix: Float[Array, "out in"]) -> Float[Array, ""]:
@@ -188,103 +189,6 @@ def _diagonal_norm(
     return jnp.min(jnp.where(top == 0, 0, top * whole) + above, axis=-1)
 
 
-def gain_of(normalize: Normalize | None, width: int, carrier: jnp.dtype) -> Float[Array, " width"]:
-    """The gains that a norm multiplies by, its offset included.
-
-    Args:
-      normalize: The norm; none is the identity.
-      width: Of its rows.
-      carrier: dtype of the result.
-
-    Returns:
-      Ones where it has no gain.
-    """
-    if normalize is None or normalize.gain is None:
-        return jnp.ones(width, carrier)
-    offset = normalize.norm.offset if isinstance(normalize.norm, RMSNorm) else 0.0
-    return normalize.gain[...].astype(carrier) + jnp.asarray(offset, carrier)
-
-
-def folded(weight: Float[Array, "out in"], normalize: Normalize | None) -> Float[Array, "out in"]:
-    r"""A matrix with the gain of the norm before it, and with what removes the mean.
-
-    .. math:: W \, D\mathrm{norm}(v) = W G P (I - e e^\top) / r, \qquad |e| \le 1
-
-    with P = I for RMSNorm and the projection that removes the mean for LayerNorm: the operator norm
-    of a matrix after a norm is at most :math:`\lVert W G P \rVert / r`, and this is at most
-    :math:`\lVert W \rVert \max |g| / r`.
-
-    Args:
-      weight: The matrix.
-      normalize: The norm of its input; none is the identity.
-
-    Returns:
-      W G P.
-    """
-    if normalize is None or normalize.gain is None:
-        return weight
-    scaled = weight * gain_of(normalize, weight.shape[-1], weight.dtype)[None]
-    centered = isinstance(normalize.norm, LayerNorm)
-    return scaled - jnp.mean(scaled, axis=-1, keepdims=True) if centered else scaled
-
-
-def inverse_roots(
-    normalize: Normalize, x: Float[Array, "*rows model_dim"], carrier: jnp.dtype
-) -> Float[Array, "*rows"]:
-    r"""What a norm multiplies each row by, before its gain.
-
-    .. math:: \frac1r = \frac{1}{\sqrt{\mathrm{mean}(v^2) + \epsilon}}
-
-    for RMSNorm; for LayerNorm the same with the mean removed.
-
-    Args:
-      normalize: The norm.
-      x: Rows before it.
-      carrier: dtype of the result.
-
-    Returns:
-      One factor per row; 1 or 1 / beta where the norm is linear.
-    """
-    x = x.astype(carrier)
-    match normalize.norm:
-        case NoNorm():
-            return jnp.ones(x.shape[:-1], carrier)
-        case ConstantNorm(beta=beta):
-            return jnp.full(x.shape[:-1], 1 / beta, carrier)
-        case RMSNorm(eps=eps):
-            pass
-        case LayerNorm(eps=eps):
-            x = x - jnp.mean(x, axis=-1, keepdims=True)
-    # The mean square is what the norm divides by; for LayerNorm x is centered by now.
-    return 1 / root_mean_square(x, eps)
-
-
-def norm_slopes(
-    normalize: Normalize, x: Float[Array, "*rows model_dim"], carrier: jnp.dtype
-) -> Float[Array, "*rows"]:
-    r"""Upper bound on the operator norm of a norm's derivative at each row, 1 / beta.
-
-    .. math:: \frac1\beta = \frac{\max_d |g_d|}{\sqrt{\mathrm{mean}(v^2) + \epsilon}}
-
-    for RMSNorm with gain g; for LayerNorm the same with the mean removed, which is a projection.
-    The derivative is the gain times I minus a share, at most one, of the projection on v, over the
-    root: so equal gains make this exact from two coordinates (LayerNorm: three) on.
-
-    Source: arXiv 2406.04267v2, Theorem 5.1 (beta).
-    Differs: of true norms, at the point; the paper's divide by constants.
-
-    Args:
-      normalize: The norm.
-      x: Rows before it.
-      carrier: dtype of the result.
-
-    Returns:
-      One slope per row; 1 or 1 / beta where the norm is linear.
-    """
-    largest = jnp.max(jnp.abs(gain_of(normalize, x.shape[-1], carrier)))
-    return largest * inverse_roots(normalize, x, carrier)
-
-
 def residual_shares(config: DecoderConfig) -> tuple[float, float]:
     """Factors of residual and attention in their sum: 1 and 1 if it is not weighted.
 
@@ -373,12 +277,7 @@ def layer_constants(
     skip, shares = jnp.full_like(moved, abs(keep)), jnp.full_like(moved, abs(share))
     if attn_out is not None:
         shares = shares * norm_slopes(block.norm1_after, attn_out, carrier)
-    # Triangular factors: a product with an orthonormal Q keeps every norm.
-    triangle = lambda tall: jnp.linalg.qr(tall, mode="r")
-    fold = lambda weight: folded(weight[...].astype(carrier), block.norm1)
-    # (heads * width, model_dim) -> (heads, model_dim, width) -> (heads, rank, width)
-    split = lambda weight, heads: fold(weight).reshape(heads, -1, config.model_dim)
-    factor = lambda weight, heads: triangle(split(weight, heads).transpose(0, 2, 1))
+    (query_factor, query_norm), (key_factor, key_norm) = _turned_factors(block, resid)
     if config.values == "identity":
         basis = jnp.eye(config.value_dim, dtype=carrier)
         output = jnp.broadcast_to(basis, (config.num_heads, *basis.shape))
@@ -388,8 +287,10 @@ def layer_constants(
         # (model_dim, heads * width) -> (heads, model_dim, width) -> (heads, rank, width)
         output = attention.output[...].astype(carrier)
         output = output.reshape(config.model_dim, config.num_heads, -1)
-        output = triangle(output.transpose(1, 0, 2))
-        value = factor(attention.value, config.kv_heads)
+        output = jnp.linalg.qr(output.transpose(1, 0, 2), mode="r")
+        value = _triangles(
+            folded(attention.value[...].astype(carrier), block.norm1), config.kv_heads
+        )
         value = jnp.repeat(value, config.num_heads // config.kv_heads, axis=0)
         product = exact("hrv,hcv->hrc", output, value, carrier)  # R_O R_V^T, of norm |W_O W_V|
         value_norms = jnp.linalg.norm(product, 2, (-2, -1))
@@ -400,6 +301,30 @@ def layer_constants(
         share=shares,
         value_norms=value_norms,
         output_factor=output,
-        query_factor=abs(config.scale) * factor(attention.query, config.num_heads),
-        key_factor=factor(attention.key, config.kv_heads),
+        query_factor=query_factor,
+        key_factor=key_factor,
+        query_norm=query_norm,
+        key_norm=key_norm,
     )
+
+
+def _turned_factors(block: Block, resid: Array) -> list[tuple[Array, HeadNorm | None]]:
+    """Triangles of the scaled W_Q and of W_K, with the norm of each, where there is one."""
+    config, attention, carrier = block.config, block.attention, block.plan_of(resid).carrier_dtype
+    weights = (
+        folded(attention.query[...].astype(carrier), block.norm1) * abs(config.scale),
+        folded(attention.key[...].astype(carrier), block.norm1),
+    )
+    if config.qk_norm == "none":
+        counts = config.num_heads, config.kv_heads
+        return [(_triangles(*each), None) for each in zip(weights, counts, strict=True)]
+    norms, raw = (attention.query_norm, attention.key_norm), block.projected(resid)
+    make = functools.partial(head_norm, whole=config.qk_norm == "whole")
+    return [make(*each) for each in zip(norms, raw, weights, strict=True)]
+
+
+def _triangles(weight: Float[Array, "features model_dim"], heads: int) -> Array:
+    """R of each head's ``W^T = Q R``: a product with an orthonormal Q keeps every norm."""
+    # (heads * width, model_dim) -> (heads, model_dim, width) -> (heads, rank, width)
+    split = weight.reshape(heads, -1, weight.shape[-1])
+    return jnp.linalg.qr(split.transpose(0, 2, 1), mode="r")

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from glassesjax.borders import COUNT, NON_NEGATIVE, SHARE, border
 from glassesjax.errors import BadInput
+from glassesjax.model.by_layer import positions_of
 from glassesjax.model.config import AdaptiveTemperature, DecoderConfig
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.tiling import TILING
@@ -22,7 +23,6 @@ from glassesjax.trace.constants import (
     LayerConstants,
     effective_share,
     layer_constants,
-    norm_slopes,
 )
 from glassesjax.trace.heads import (
     ADAPTIVE_UNBOUNDED,
@@ -33,6 +33,7 @@ from glassesjax.trace.heads import (
     times_rows,
     turns,
 )
+from glassesjax.trace.norms import norm_slopes
 
 Until = Int[Array, "layers seq groups"] | None
 _Layer = tuple[Block, Array, Array, Array | None, Array | None, Array | None]
@@ -118,12 +119,8 @@ def check_bounded(config: DecoderConfig) -> None:
       config: The decoder's settings.
 
     Raises:
-      BadInput: The temperature is adaptive, or queries and keys have norms of their own, for which
-        no bound is derived yet.
+      BadInput: The temperature is adaptive.
     """
-    if config.qk_norm != "none":
-        wanted = "Expected queries and keys without norms of their own, as bounds need"
-        raise BadInput(f"{wanted}, got qk_norm={config.qk_norm!r}.")
     if isinstance(config.temperature, AdaptiveTemperature):
         raise BadInput(ADAPTIVE_UNBOUNDED)
 
@@ -228,8 +225,8 @@ def printed_bound(
     This holds with attention weights that do not depend on the input, as with
     ``freeze_attention``. With true attention it can be exceeded a hundredfold;
     ``theory.blocks.repaired_rollout`` cannot. The roots r of the norms are measured
-    (``trace.constants.inverse_roots``), whose gains are in the matrices that follow
-    (``trace.constants.folded``), and so is sigma (``trace.constants.mlp_slopes``). Norms
+    (``trace.norms.inverse_roots``), whose gains are in the matrices that follow
+    (``trace.norms.folded``), and so is sigma (``trace.constants.mlp_slopes``). Norms
     of the outputs of attention and MLP, parallel blocks and weighted residuals enter as derived in
     ``trace.constants.layer_constants``. Norms of queries and keys have no part in it.
 
@@ -285,15 +282,10 @@ class BlockStack(NamedTuple):
 
     heads: LayerHeads  #: stacked over layers
     constants: LayerConstants  #: likewise
-    turns: Float[Array, "kinds places h h"]  #: rotations: one kind for all layers, or one a layer
+    turns: Float[Array, "kinds places h h"]  #: of each position: of all layers, or of each kind
+    kinds: Int[Array, " layers"]  #: for each layer, which of ``turns`` is its own
     last_slope: Float[Array, ""]  #: 1 / beta_3 of the last token
     shares: Float[Array, " layers"]  #: measured, see ``effective_share``
-
-    @property
-    def kinds(self) -> Int[Array, " layers"]:
-        """For each layer, which of ``turns`` is its own."""
-        every = jnp.arange(len(self.shares), dtype=jnp.int32)
-        return jnp.minimum(every, len(self.turns) - 1)
 
 
 @border(sigma=NON_NEGATIVE)
@@ -333,6 +325,7 @@ def block_stack(
         heads=heads,
         constants=constants,
         turns=turns(decoder, len(tokens), carrier),
+        kinds=jnp.asarray(positions_of(decoder.config)[1], jnp.int32),
         last_slope=norm_slopes(decoder.final_norm, run.after[-1], carrier),
         shares=run.shares,
     )

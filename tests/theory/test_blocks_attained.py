@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made_decoders import passed
 
 from glassesjax.model import (
     DecoderConfig,
     DenseMlp,
+    LayerNorm,
     Layout,
     LinearMlp,
     NoNorm,
@@ -19,8 +21,9 @@ from glassesjax.model import (
     ZeroMlp,
     build_decoder,
 )
+from glassesjax.model.weights import parameter_shapes
 from glassesjax.theory.blocks import repaired_block_bound
-from glassesjax.trace import block_stack
+from glassesjax.trace import block_stack, largest_products, layer_heads
 
 U = 2.0**-53
 MATRICES = ("query", "key", "value", "output")
@@ -33,18 +36,15 @@ def layer_of(table, matrices, **switches):
     config = DecoderConfig(vocab_size=length, num_layers=1, model_dim=width, **settings)
     block = lambda name: name if "." in name else f"attention.{name}"
     arrays = {f"blocks.{block(name)}": jnp.asarray([array]) for name, array in matrices.items()}
-    arrays |= {name: jnp.asarray([np.ones(width)]) for name in gains(config) - arrays.keys()}
-    # The last norm has no part in a layer's block.
-    if not isinstance(config.norm, NoNorm):
-        arrays["final_norm.gain"] = jnp.ones(width)
-    return build_decoder(config, arrays | {"embed.table": jnp.asarray(table, float)})
+    arrays["embed.table"] = jnp.asarray(table, float)
+    return build_decoder(config, standard_norms(config) | arrays)
 
 
-def gains(config):
-    """Names of the gains of a layer's norms around attention and MLP."""
-    ends = {"before": ("",), "after": ("_after",), "both": ("", "_after")}[config.norm_place]
-    names = {f"blocks.norm{number}{end}.gain" for number in (1, 2) for end in ends}
-    return set() if isinstance(config.norm, NoNorm) else names
+def standard_norms(config):
+    """Gains of one and biases of zero, of all norms."""
+    parts = {name: shape for name, shape in parameter_shapes(config).items() if "norm" in name}
+    filled = lambda name, shape: jnp.full(shape, 1.0 if name.endswith("gain") else 0.0)
+    return {name: filled(name, shape) for name, shape in parts.items()}
 
 
 @jax.jit
@@ -165,3 +165,162 @@ def test_norms_of_inputs_and_outputs_in_a_parallel_block():
     norms, bounds, _ = both(layer_of(BOTH_ALONG, UNIFORM | {"mlp.down": 3 * EYE}, **switches))
     np.testing.assert_allclose(bounds[1], [0.5, 1.75], rtol=64 * U)
     np.testing.assert_allclose(bounds, norms, rtol=64 * U)
+
+
+def only_of_queries_and_keys(decoder):
+    """The decoder with no norm before its attention."""
+    decoder.blocks.norm1.norm, decoder.blocks.norm1.gain = NoNorm(), None
+    decoder.blocks.norm1.bias = None
+    return decoder
+
+
+ONES = dict.fromkeys(MATRICES, ONE)
+HEAD = {"norm": RMSNorm(eps=1.0), "qk_norm": "head"}
+
+
+def test_norms_of_queries_and_keys_of_width_one():
+    """Of x = (2, 1/2), q = k = x / sqrt(x^2 + 1): the slope of k_1 is 5^(-3/2)."""
+    decoder = only_of_queries_and_keys(layer_of([[2.0], [0.5]], ONES, **HEAD))
+    norms, bounds, _ = both(decoder)
+    q, k = 0.5 / 1.25**0.5, 2 / 5**0.5
+    a = sigmoid(q * (k - q))
+    by_hand = a * (1 + (1 - a) * 1.5 * 5**-1.5 * q)
+    assert by_hand == near(0.5646849917, rel=1e-10)
+    assert norms[1, 0] == near(by_hand, rel=64 * U)
+    assert bounds[1, 0] == near(by_hand, rel=64 * U)
+
+
+def test_norms_of_queries_and_keys_on_the_diagonal():
+    """Of x = (1/2, 2): residual, value, key term and the covariance's, all of one sign."""
+    decoder = only_of_queries_and_keys(layer_of([[0.5], [2.0]], ONES, **HEAD))
+    norms, bounds, _ = both(decoder)
+    k, q, slope = 0.5 / 1.25**0.5, 2 / 5**0.5, 5**-1.5
+    a = sigmoid(q * (q - k))
+    by_hand = 1 + a * (1 + (1 - a) * 1.5 * slope * q) + a * (1 - a) * 1.5 * (q - k) * slope
+    assert by_hand == near(1.6419345943, rel=1e-10)
+    assert norms[1, 1] == near(by_hand, rel=64 * U)
+    assert bounds[1, 1] == near(by_hand, rel=128 * U)
+
+
+def test_a_norm_removes_the_direction_of_the_key():
+    """W_K = I, W_Q = -I: of the key term only what is across x_1 = (1, 0) is left, 4/5."""
+    matrices = {"query": -EYE, "key": EYE, "value": SWAP, "output": EYE}
+    switches = {"norm": PLAIN, "qk_norm": "head"}
+    norms, bounds, _ = both(
+        only_of_queries_and_keys(layer_of([[1.0, 0.0], [0.6, 0.8]], matrices, **switches))
+    )
+    a = sigmoid(0.4 * ROOT2)
+    by_hand = a * (1 + 0.64 * ROOT2 * (1 - a))
+    assert by_hand == near(0.8468626756, rel=1e-10)
+    assert norms[1, 0] == near(by_hand, rel=64 * U)
+    assert bounds[1, 0] == near(by_hand, rel=128 * U)
+
+
+def test_one_norm_over_heads_is_not_one_a_head():
+    """Two heads of width one, the second silent: a norm of each would leave no key term at all."""
+    value = np.array([[1.0, -1.0], [0.0, 0.0]]) / ROOT2
+    matrices = {"query": EYE, "key": EYE, "value": value, "output": np.diag([1.0, 0.0])}
+    switches = {"norm": PLAIN, "qk_norm": "whole", "num_heads": 2}
+    decoder = only_of_queries_and_keys(layer_of([[1.0, 1.0], [0.6, 0.8]], matrices, **switches))
+    norms, bounds, stack = both(decoder)
+    assert norms[1, 0] == near(0.5532137099, rel=1e-10)
+    assert bounds[1, 0] == near(norms[1, 0], rel=128 * U)
+    # Negative: e of length one in each head, and nothing outside the head's own range.
+    norm, factor = stack.constants.key_norm, stack.constants.key_factor
+    along = jnp.ones_like(norm.along)
+    across = jnp.einsum("lhrc,lhsc->lhsr", factor, along)
+    each = norm._replace(along=along, across=across, rest=None)
+    wrong = stack._replace(constants=stack.constants._replace(key_norm=each))
+    assert norms[1, 0] > 1.03 * float(bound_of(wrong, stack.turns[0])[1, 0])
+
+
+ATTAINED = {
+    "gains": {"qk_norm": "head"},
+    "gains_turned": {"qk_norm": "head", "positions": Rotary(base=2.0, attention_factor=1.3)},
+    "layer_norm": {"qk_norm": "head", "norm": LayerNorm(), "positions": Rotary(base=2.0)},
+    "whole_gains": {"qk_norm": "whole", "num_heads": 2},
+    "whole_layer_norm": {"qk_norm": "whole", "num_heads": 2, "norm": LayerNorm()},
+    "whole_turned": {
+        **{"qk_norm": "whole", "num_heads": 2, "num_kv_heads": 1, "head_dim": 4},
+        "positions": Rotary(base=2.0, fraction=0.5, attention_factor=0.8),
+    },
+}
+
+
+@pytest.mark.parametrize("switches", ATTAINED.values(), ids=ATTAINED)
+def test_values_along_the_slope_of_the_key_attain_the_bound(switches):
+    r"""W = p c^T with c along the logit's slope: |B_21| = a (1 + c . (x_1 - mean) |slope|)."""
+    rng, dim = np.random.default_rng(5), 4
+    config = DecoderConfig(vocab_size=2, num_layers=1, model_dim=dim, mlp=ZeroMlp(), **switches)
+    shapes = parameter_shapes(config)
+    arrays = {name: jnp.asarray(rng.normal(size=shape)) for name, shape in shapes.items()}
+    name = "blocks.attention."
+    arrays |= {name + part: jnp.zeros(shapes[name + part]) for part in ("value", "output")}
+
+    @jax.jit
+    def slope(decoder):
+        block, layout = jax.tree.map(lambda weight: weight[0], decoder.layers), Layout.line(2)
+        resid = decoder.enter(jnp.arange(2, dtype=jnp.int32))
+        logit = lambda resid: block(resid, layout, keep="attention")[1].attn_logits[0, 1, 0]
+        return jax.grad(logit)(resid)[0], resid
+
+    build = lambda: only_of_queries_and_keys(build_decoder(config, arrays))
+    along, resid = map(np.asarray, slope(build()))
+    if along @ (resid[0] - resid[1]) < 0:  # the other sign, so that both terms add up
+        turned = [name + part for part in ("query", "query_norm.bias")]
+        arrays |= {part: -arrays[part] for part in turned if part in arrays}
+        along = -along
+    across = along / np.linalg.norm(along)
+    arrays[name + "value"] = arrays[name + "value"].at[0, 0].set(across)
+    arrays[name + "output"] = arrays[name + "output"].at[0, 1, 0].set(1.0)
+    norms, bounds, _ = both(build())
+    weights = np.asarray(passed(build(), jnp.arange(2, dtype=jnp.int32))[1].attn_weights)[0, 0]
+    a, apart = weights[1, 0], across @ (resid[0] - resid[1])
+    by_hand = a * (1 + (1 - a) * apart * np.linalg.norm(along))
+    assert (1 - a) * apart * np.linalg.norm(along) > 0.01  # the key term counts
+    assert norms[1, 0] == near(by_hand, rel=256 * U)
+    # Of norm, map and product: (4 head_dim + 16) spacings of the largest they may be.
+    assert bounds[1, 0] == near(by_hand, rel=32 * 2 * U * 16)
+
+
+def test_no_product_of_normed_queries_and_keys_is_above_its_bound():
+    """Attained at width one without eps: |s| = |scale| |g_q| |g_k|."""
+    matrices = ONES | {"attention.query_norm.gain": [-3.0], "attention.key_norm.gain": [0.5]}
+    switches = {"norm": PLAIN, "qk_norm": "head", "attn_scale": -2.0}
+    decoder = layer_of([[7.0], [-0.5]], matrices, **switches)
+    block = jax.tree.map(lambda weight: weight[0], decoder.layers)
+    heads = jax.jit(layer_heads)(block, jnp.asarray([[7.0], [-0.5]]))
+    products = np.asarray(heads.queries)[0] @ np.asarray(heads.keys)[0].T
+    largest = jax.jit(lambda block: largest_products(block, 2))
+    np.testing.assert_allclose(np.abs(products), 3.0, rtol=16 * U)
+    np.testing.assert_allclose(largest(block), [3.0], rtol=16 * U)
+    # No norm, no bound.
+    free = layer_of([[7.0], [-0.5]], ONES, norm=PLAIN)
+    block = jax.tree.map(lambda weight: weight[0], free.layers)
+    np.testing.assert_array_equal(largest(block), [np.inf])
+
+
+@pytest.mark.parametrize("of", ["head", "whole"])
+@pytest.mark.parametrize("norm", [RMSNorm(offset=1.0), LayerNorm()], ids=["rms", "layer"])
+def test_products_of_normed_queries_and_keys_are_below_their_bound(of, norm):
+    rng = np.random.default_rng(7)
+    config = DecoderConfig(
+        **{"vocab_size": 40, "num_layers": 1, "model_dim": 8, "num_heads": 4, "num_kv_heads": 2},
+        positions=Rotary(base=3.0, attention_factor=1.2),
+        norm=norm,
+        qk_norm=of,
+    )
+    shapes = parameter_shapes(config)
+    arrays = {name: jnp.asarray(rng.normal(size=shape)) for name, shape in shapes.items()}
+    block = jax.tree.map(lambda weight: weight[0], build_decoder(config, arrays).layers)
+
+    @jax.jit
+    def largest(block):
+        heads = layer_heads(block, arrays["embed.table"])
+        keys = jnp.repeat(heads.keys, 2, axis=0)
+        products = jnp.einsum("hqc,hkc->hqk", heads.queries, keys)
+        return jnp.max(jnp.abs(products), axis=(1, 2)), largest_products(block, 40)
+
+    seen, bound = map(np.asarray, largest(block))
+    assert np.all(seen <= bound * (1 + 64 * U))
+    assert np.max(seen / bound) > 0.3

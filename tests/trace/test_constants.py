@@ -14,14 +14,12 @@ from glassesjax.trace.constants import (
     GELU_EXACT_LIPSCHITZ,
     GELU_LIPSCHITZ,
     effective_share,
-    folded,
-    inverse_roots,
     layer_constants,
     mlp_lipschitz,
     mlp_slopes,
-    norm_slopes,
     residual_shares,
 )
+from glassesjax.trace.norms import folded, inverse_roots, norm_slopes
 
 U = 2.0**-53
 DOUBLE = jnp.dtype(jnp.float64)

@@ -28,7 +28,8 @@ from glassesjax.model import (
     flat_parameters,
 )
 from glassesjax.trace import block_stack, printed_rollout
-from glassesjax.trace.constants import mlp_slopes, norm_slopes, operator_norm
+from glassesjax.trace.constants import mlp_slopes, operator_norm
+from glassesjax.trace.norms import norm_slopes
 
 U = 2.0**-53
 LAYERS, LENGTH, DIM = 2, 7, 8
