@@ -10,19 +10,22 @@ import pytest
 from made_decoders import passed
 
 from glassesjax.model import (
+    Causal,
     DecoderConfig,
     DenseMlp,
     LayerNorm,
     Layout,
     LinearMlp,
+    MaskByLayer,
     NoNorm,
     RMSNorm,
     Rotary,
+    Window,
     ZeroMlp,
     build_decoder,
 )
 from glassesjax.model.weights import parameter_shapes
-from glassesjax.theory.blocks import repaired_block_bound
+from glassesjax.theory.blocks import repaired_block_bound, repaired_bound
 from glassesjax.trace import block_stack, largest_products, layer_heads
 
 U = 2.0**-53
@@ -85,8 +88,8 @@ def quarter_turn(factor):
     return layer_of([[0.0, 3.0], [1.0, 0.0]], matrices, **switches)
 
 
-# The rounding allowance of a gram is inside a root, of head_dim^2 terms.
-GIVEN_BACK = 16 * U**0.5
+# Of norm, map and product: (4 head_dim + 16) spacings of the largest they may be, and its own.
+GIVEN_BACK = 128 * U
 
 
 @pytest.mark.parametrize(("factor", "number"), [(1.0, 1.1381612474), (1.3, 1.1917213769)])
@@ -324,3 +327,52 @@ def test_products_of_normed_queries_and_keys_are_below_their_bound(of, norm):
     seen, bound = map(np.asarray, largest(block))
     assert np.all(seen <= bound * (1 + 64 * U))
     assert np.max(seen / bound) > 0.3
+
+
+def test_the_mask_of_another_layer_is_no_bound():
+    """Width one, W = 1, uniform: of token 2 first itself alone, then both: (1, 3)."""
+    settings = {"vocab_size": 2, "num_layers": 2, "model_dim": 1, "norm": NoNorm()}
+    mask = MaskByLayer(layers=(Window(width=1), Causal()))
+    tokens = jnp.arange(2, dtype=jnp.int32)
+
+    @jax.jit
+    def last_row(decoder):
+        last = lambda resid: decoder.represent(resid)[0][-1, 0]
+        return jax.grad(last)(decoder.enter(tokens))[:, 0], repaired_bound(
+            block_stack(decoder, tokens)
+        )
+
+    def row_with(mask):
+        config = DecoderConfig(**settings, mask=mask, mlp=ZeroMlp())
+        one = jnp.ones((2, 1, 1))
+        matrices = {"query": 0 * one, "key": 0 * one, "value": one, "output": one}
+        arrays = {f"blocks.attention.{name}": array for name, array in matrices.items()}
+        table = {"embed.table": jnp.asarray([[1.0], [2.0]])}
+        return map(np.asarray, last_row(build_decoder(config, arrays | table)))
+
+    truth, bound = row_with(mask)
+    np.testing.assert_allclose(truth, [1, 3], rtol=16 * U)
+    np.testing.assert_allclose(bound, truth, rtol=64 * U)
+    # Negative: both layers see all.
+    _, wrong = row_with(Causal())
+    np.testing.assert_allclose(wrong, [1.75, 2.25], rtol=64 * U)
+    assert wrong[1] < 0.8 * truth[1]
+
+
+def test_the_turns_of_another_layer_are_no_bound():
+    """A quarter turn a token, W_K = diag(1, 3), keys 2 and 3 seen: 3 along (0, 1), 1 unturned."""
+    positions = Rotary(scale=2 / math.pi)
+    matrices = {"query": EYE, "key": np.diag([1.0, 3.0]), "value": SWAP, "output": EYE}
+    switches = {"mask": Window(width=2), "attn_scale": 1 / ROOT2}
+    table = [[0.0, 0.0], [0.0, 0.4], [1.0, 0.0]]
+    norms, bounds, stack = both(layer_of(table, matrices, positions=positions, **switches))
+    a = sigmoid(0.2 / ROOT2)
+    by_hand = a * (1 + 0.4 * (1 - a) * 3 / ROOT2)
+    assert by_hand == near(0.7463714, rel=1e-6)
+    assert norms[2, 1] == near(by_hand, rel=64 * U)
+    assert bounds[2, 1] == near(by_hand, rel=GIVEN_BACK)
+    # Negative: this pass, with the turns of a layer that does not turn.
+    still = both(layer_of(table, matrices, **switches))[2].turns[0]
+    wrong = float(bound_of(stack, still)[2, 1])
+    assert wrong == near(0.6057, rel=1e-4)
+    assert norms[2, 1] > 1.2 * wrong
