@@ -90,6 +90,22 @@ def masks_of(config: DecoderConfig) -> tuple[Mask, ...]:
     return tuple(dict.fromkeys(mask.layers)) if isinstance(mask, MaskByLayer) else (mask,)
 
 
+def positions_of(config: DecoderConfig) -> tuple[tuple[Positions, ...], tuple[int, ...]]:
+    """The positions of a decoder's layers that differ.
+
+    Args:
+      config: Any settings.
+
+    Returns:
+      One, or each of ``PositionsByLayer`` once; and for each layer the number of its own.
+    """
+    positions = config.positions
+    if not isinstance(positions, PositionsByLayer):
+        return (positions,), (0,) * config.num_layers
+    kinds = tuple(dict.fromkeys(positions.layers))
+    return kinds, tuple(kinds.index(each) for each in positions.layers)
+
+
 def first_layer(config: DecoderConfig) -> DecoderConfig:
     """The settings of a decoder of the first layer alone.
 

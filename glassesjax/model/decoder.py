@@ -106,6 +106,12 @@ class Block(Rounding):
         """The layer up to its attention: queries of the last rows, or of all; keys and values."""
         return self.attention.heads(self._attended(resid), layout, last=last)
 
+    def projected(
+        self, resid: Float[Array, "seq model_dim"]
+    ) -> tuple[Float[Array, "seq heads key_dim"], Float[Array, "seq kv_heads key_dim"]]:
+        """The layer up to its queries and keys, without their norm and positions."""
+        return self.attention.projected(self._attended(resid), len(resid))
+
     def rest(
         self, resid: Float[Array, "query model_dim"], joined: Float[Array, "query joined"]
     ) -> Float[Array, "query model_dim"]:

@@ -18,6 +18,11 @@ by s log n_j, which may be negative; adaptive temperature is refused. Its norm i
    \lVert W_K^\top R_i^\top q_j \rVert \right) + \delta_{ji} \, |\mathrm{scale}| \,
    \lVert \mathrm{Cov}_j R_j W_Q \rVert_{16}
 
+over the root r_1 of norm_1, with its gains in the matrices W_Q, W_K and W_V
+(``trace.norms.folded``) but for W x_i and u_j, which are those of the pass. R_i is what
+positions do at i: a rotation, times the attention factor of the rotated coordinates where there is
+one (YaRN, LongRoPE), and the identity on the others; nothing here needs it to keep lengths.
+
 All factors of the first term are exact for each pair; rotary positions make the last of them
 depend on i. The second term is the Schatten norm of order 16, which exceeds the operator norm by
 at most a factor ``head_dim ** (1 / 16)`` (1.30 for 64) and needs no eigenvalues. Biases of values
@@ -35,10 +40,54 @@ from glassesjax.model.tiling import TILING
 from glassesjax.precision import euclidean_norm, safe_sqrt
 from glassesjax.precision.bits import peak_exponent, times_power
 from glassesjax.trace.constants import LayerConstants
-from glassesjax.trace.heads import LayerHeads, attention_rows, logit_slopes, times_rows
+from glassesjax.trace.head_norms import HeadNorm
+from glassesjax.trace.heads import LayerHeads, attention_rows, by_rows, logit_slopes, times_rows
 from glassesjax.trace.rollout import BlockStack, Rollout, roll
 
 _exact = {"precision": jax.lax.Precision.HIGHEST}
+# Keys at once: their products with some rows of queries are rows x keys x head_dim numbers.
+KEYS = 64
+
+
+class _Maps(NamedTuple):
+    """What takes a query or key back to the layer's input, at each token; in units of 2^unit."""
+
+    maps: Float[Array, "places rank head_dim"]
+    sizes: Float[Array, " places"]  # Frobenius norms, without what the norm's direction takes away
+    unit: Int[Array, " places"]
+
+
+def _maps(
+    factor: Float[Array, "rank head_dim"],
+    norm: HeadNorm | None,
+    turns: Float[Array, "turned h h"],
+    index: Int[Array, " places"],
+) -> _Maps:
+    """``W^T J_i^T R_i^T`` of some tokens up to a rotation, J the derivative of the head's norm."""
+    turns = turns[jnp.minimum(index, len(turns) - 1)]
+    if norm is None:
+        maps = jnp.einsum("ca,pab->pcb", factor, turns, **_exact)
+        sizes = euclidean_norm(maps, axis=(1, 2))
+    else:
+        steep = norm.inverse_root[index]
+        maps = jnp.einsum("ca,pab->pcb", factor * norm.gain[None], turns, **_exact)
+        along = jnp.einsum("pa,pab->pb", norm.along[index] * norm.gain[None], turns, **_exact)
+        across = norm.across[index]
+        if norm.rest is not None:  # one more direction of the input than the head's own
+            across = jnp.concatenate([across, norm.rest[index][:, None]], axis=1)
+            maps = jnp.pad(maps, [(0, 0), (0, 1), (0, 0)])
+        lost = euclidean_norm(across) * euclidean_norm(along)
+        sizes = steep * (euclidean_norm(maps, axis=(1, 2)) + lost)
+        # (places, rank, 1) times (places, 1, head_dim)
+        maps = steep[:, None, None] * (maps - across[:, :, None] * along[:, None])
+    # Products of two are formed below: in these units none can underflow as a whole.
+    unit = peak_exponent(sizes[:, None], -1)
+    return _Maps(times_power(maps, -unit[:, None, None]), times_power(sizes, -unit), unit)
+
+
+def _given_back(head_dim: int, dtype: jnp.dtype) -> float:
+    """What rounding may take of a product with a map, in its size: of norm, map and product."""
+    return (4 * head_dim + 16) * float(jnp.finfo(dtype).eps)
 
 
 class _Head(NamedTuple):
@@ -48,9 +97,10 @@ class _Head(NamedTuple):
     moved: Float[Array, "seq rank"]  # W x, up to a rotation and a shift
     value_norm: Float[Array, ""]
     query_factor: Float[Array, "rank head_dim"]
-    key_factor: Float[Array, "rank head_dim"]
-    grams: Float[Array, "places head_dim*head_dim"]  # of W_K^T R_i^T
-    units: tuple[Int[Array, ""], ...]  # moved, query_factor, key_factor are times 2^-unit
+    query_norm: HeadNorm | None
+    keys: _Maps  # one for all tokens where they have neither turns nor norms
+    turns: Float[Array, "places h h"]
+    unit: Int[Array, ""]  # moved is times 2^-unit
 
 
 def _head(
@@ -72,40 +122,39 @@ def _head(
     # The orthonormal factors Q of W_O and W_V keep every norm and are left out: (seq, rank).
     moved = jnp.einsum("rv,sv->sr", constants.output_factor[number], one.values[0], **_exact)
     moved = moved - jnp.mean(moved, axis=0, keepdims=True)  # a large common part would cancel
-    factors = moved, constants.query_factor[number], constants.key_factor[shared]
-    units = tuple(peak_exponent(factor, (0, 1)) for factor in factors)
-    # Products of two of them are formed below: in these units none can underflow as a whole.
-    scaled = (times_power(factor, -unit) for factor, unit in zip(factors, units, strict=True))
-    moved, query_factor, key_factor = scaled
-    # One Gram matrix a position: (places, rank, head_dim) -> (places, head_dim, head_dim).
-    turned = jnp.einsum("ca,pab->pcb", key_factor, turns, **_exact)
-    grams = jnp.einsum("pca,pcb->pab", turned, turned, **_exact)
+    unit = peak_exponent(moved, (0, 1))
+    # Fields of a norm that are None stay so.
+    query_norm = jax.tree.map(lambda x: x[number], constants.query_norm)
+    key_norm = jax.tree.map(lambda x: x[shared], constants.key_norm)
+    places = len(moved) if key_norm is not None else len(turns)
+    every = jnp.arange(places, dtype=jnp.int32)
     return _Head(
         heads=one,
-        moved=moved,
+        moved=times_power(moved, -unit),
         value_norm=constants.value_norms[number],
-        query_factor=query_factor,
-        key_factor=key_factor,
-        grams=grams.reshape(len(turns), -1),  # (places, head_dim^2)
-        units=units,
+        query_factor=constants.query_factor[number],
+        query_norm=query_norm,
+        keys=_maps(constants.key_factor[shared], key_norm, turns, every),
+        turns=turns,
+        unit=unit,
     )
 
 
 def _key_slopes(head: _Head, index: Int[Array, " rows"]) -> Float[Array, "rows places"]:
-    """``||W_K^T R_i^T q_j||`` of each pair; of each row where nothing rotates."""
-    query, factor = head.heads.queries[0, index], head.key_factor
+    """``||W_K^T J_i^T R_i^T q_j||`` of each pair; of each row where all keys have one map."""
+    query, (maps, sizes, units) = head.heads.queries[0, index], head.keys
     unit = peak_exponent(query, -1, keepdims=True)
-    query, unit = times_power(query, -unit), unit + head.units[2]
-    square = lambda x: jnp.sum(x * x, axis=-1, keepdims=True)
-    if len(head.grams) == 1:  # nothing rotates: one number for all keys of a row
-        turned = jnp.einsum("ra,ca->rc", query, factor, **_exact)
-        return times_power(euclidean_norm(turned)[:, None], unit)
-    # q^T G q for each pair as one product: (rows, head_dim, head_dim) -> (rows, head_dim^2)
-    pairs = (query[:, :, None] * query[:, None, :]).reshape(len(query), -1)
-    squares = jnp.einsum("rp,sp->rs", pairs, head.grams, **_exact)
-    # A sum of head_dim^2 terms of either sign: what rounding may have taken is given back.
-    taken = pairs.shape[-1] * jnp.finfo(pairs.dtype).eps * square(query) * jnp.sum(factor**2)
-    return times_power(safe_sqrt(jnp.maximum(squares, 0) + taken), unit)
+    query = times_power(query, -unit)
+
+    def of_keys(at: Array) -> Float[Array, "rows keys"]:
+        # A sum of squares, not a product with a Gram matrix, whose terms would cancel.
+        turned = jnp.einsum("rb,pcb->rpc", query, maps[at], **_exact)
+        return safe_sqrt(jnp.sum(turned * turned, axis=-1))
+
+    slopes = by_rows(of_keys, len(maps), KEYS)
+    # (rows, 1) and (1, places) -> (rows, places)
+    taken = _given_back(query.shape[-1], query.dtype) * euclidean_norm(query)[:, None] * sizes[None]
+    return times_power(slopes + taken, unit + units[None])
 
 
 @border()
@@ -135,45 +184,41 @@ def schatten_norm(matrix: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
 
 def _query_terms(
     head: _Head,
-    turns: Float[Array, "places h h"],
     index: Int[Array, " rows"],
     moving: Float[Array, "rows seq"],
     mean: Float[Array, "rows rank"],
 ) -> Float[Array, " rows"]:
-    """``||Cov_j R_j W_Q||_16``; ``moving`` are the weights times the logits' slopes."""
-    # Where nothing rotates there is one matrix for all positions.
-    keys, places = head.heads.keys[0], jnp.minimum(index, len(turns) - 1)
+    """``||Cov_j R_j J_j W_Q||_16``; ``moving`` are the weights times the logits' slopes."""
+    keys = head.heads.keys[0]
     unit = peak_exponent(keys, (0, 1))
-    keys, unit = times_power(keys, -unit), unit + head.units[0] + head.units[1]
+    keys, unit = times_power(keys, -unit), unit + head.unit
     # Moved times key at each token, all rows by one product: (seq, rank, head_dim) -> (seq, rank *
     # head_dim) -> (rows, rank * head_dim) -> (rows, rank, head_dim)
     outer = (head.moved[:, :, None] * keys[:, None, :]).reshape(len(keys), -1)
     crossed = jnp.einsum("rs,sp->rp", moving, outer, **_exact).reshape(*mean.shape, -1)
     mean_key = jnp.einsum("rs,sk->rk", moving, keys, **_exact)
     covariance = crossed - mean[:, :, None] * mean_key[:, None, :]
-    turned = jnp.einsum("ca,rab->rcb", head.query_factor, turns[places], **_exact)
+    maps, sizes, units = _maps(head.query_factor, head.query_norm, head.turns, index)
     # A difference of sums over the keys: what rounding may have taken is given back.
-    sizes = euclidean_norm(head.moved) * euclidean_norm(keys)
-    summed = jnp.einsum("rs,s->r", jnp.abs(moving), sizes, **_exact)
+    summed = euclidean_norm(head.moved) * euclidean_norm(keys)
+    summed = jnp.einsum("rs,s->r", jnp.abs(moving), summed, **_exact)
     taken = len(keys) * jnp.finfo(keys.dtype).eps * summed
-    product = jnp.einsum("rvb,rcb->rvc", covariance, turned, **_exact)
-    bound = schatten_norm(product) + taken * euclidean_norm(head.query_factor, axis=(0, 1))
-    return times_power(bound, unit)
+    taken += _given_back(keys.shape[-1], keys.dtype) * euclidean_norm(covariance, axis=(1, 2))
+    product = jnp.einsum("rvb,rcb->rvc", covariance, maps, **_exact)
+    return times_power(schatten_norm(product) + taken * sizes, unit + units)
 
 
-def _head_rows(
-    head: _Head, turns: Float[Array, "places h h"], index: Int[Array, " rows"]
-) -> Float[Array, "rows seq"]:
+def _head_rows(head: _Head, index: Int[Array, " rows"]) -> Float[Array, "rows seq"]:
     """Rows of A, for one head."""
     weights, slopes = attention_rows(head.heads, index)[1][0], logit_slopes(head.heads, index)[0]
     mean = jnp.einsum("rs,sv->rv", weights, head.moved, **_exact)
     # (1, seq, rank) and (rows, 1, rank) -> (rows, seq)
     # Differences and not products: equal values must be at distance zero.
     apart = safe_sqrt(jnp.sum((head.moved[None] - mean[:, None]) ** 2, axis=-1))
-    apart = times_power(apart, head.units[0])
+    apart = times_power(apart, head.unit)
     steep = jnp.abs(slopes) * apart * _key_slopes(head, index)
     key_terms = weights * (head.value_norm + steep)
-    query_terms = _query_terms(head, turns, index, weights * slopes, mean)
+    query_terms = _query_terms(head, index, weights * slopes, mean)
     return key_terms.at[jnp.arange(len(index)), index].add(query_terms)  # delta_ji
 
 
@@ -184,11 +229,11 @@ def repaired_block_bound(
     r"""Upper bound on the operator norm of every block of one layer's Jacobian.
 
     .. math:: \lVert \partial v_j' / \partial v_i \rVert \le B_{ji} =
-       (1 + \sigma_j / \beta_{2,j}) \Bigl( {\textstyle\sum_h} A_{ji}^h / \beta_{1,i} +
-       \delta_{ji} \Bigr)
+       (1 + M_j) \Bigl( p_j {\textstyle\sum_h} A_{ji}^h / r_{1,i} + \delta_{ji} \Bigr)
 
-    with A as at the head of this module. Parallel blocks and weighted residuals enter through the
-    constants (``trace.constants.layer_constants``).
+    with A as at the head of this module, M_j = sigma_j / r_{2,j} and p_j = 1; a norm of the output
+    of MLP or attention multiplies M_j or p_j by its slope there. Parallel blocks and weighted
+    residuals enter through the constants (``trace.constants.layer_constants``).
 
     Source: arXiv 2406.04267v2, Theorem 5.1 (B.5), proof.
     Differs: attention depends on the input. The paper's inequality is this one without the terms
@@ -205,15 +250,14 @@ def repaired_block_bound(
     every = jnp.arange(heads.queries.shape[1], dtype=jnp.int32)
 
     def add(total: Array, number: Array) -> tuple[Array, None]:
-        return total + _head_rows(
-            _head(heads, constants, turns, number), turns, every
-        ), None  # (seq, seq)
+        # (seq, seq)
+        return total + _head_rows(_head(heads, constants, turns, number), every), None
 
     zeros = jnp.zeros((len(every), len(every)), heads.queries.dtype)
     numbers = jnp.arange(len(heads.queries), dtype=jnp.int32)
     summed = jax.lax.scan(add, zeros, numbers)[0]
-    # 1 / beta_1 is of the column i, the factor of the row j.
-    moved = constants.share * summed * constants.norm1_slope[None]
+    # 1 / r_1 is of the column i, factor and share of the row j.
+    moved = constants.share[:, None] * summed * constants.norm1_slope[None]
     return constants.factor[:, None] * (moved + jnp.diag(constants.skip))
 
 
@@ -270,13 +314,13 @@ def repaired_rollout(stack: BlockStack, *, rows: int = TILING.attention_rows) ->
 
         def add(total: Array, number: Array) -> tuple[Array, None]:
             head = _head(heads, constants, turns, number)
-            make = lambda index: _head_rows(head, turns, index)
-            return total + times_rows(row, make, rows), None
+            make = lambda index: _head_rows(head, index)
+            return total + times_rows(row * constants.share, make, rows), None
 
         # One head after another, for memory: (seq,) each.
         numbers = jnp.arange(len(heads.queries), dtype=jnp.int32)
         moved = jax.lax.scan(add, jnp.zeros_like(row), numbers)[0] * constants.norm1_slope
-        return constants.share * moved + constants.skip * row
+        return moved + constants.skip * row
 
     length = stack.heads.queries.shape[-2]
     layers = stack.heads, stack.constants, stack.kinds

@@ -3,9 +3,11 @@ from . import certificate as certificate
 from . import collapse as collapse
 from . import constants as constants
 from . import decay as decay
+from . import head_norms as head_norms
 from . import heads as heads
 from . import influence as influence
 from . import noise as noise
+from . import norms as norms
 from . import pullback as pullback
 from . import roundoff as roundoff
 from . import shares as shares
@@ -25,6 +27,8 @@ from .constants import LayerConstants as LayerConstants
 from .decay import DecayFit as DecayFit
 from .decay import fit_decay as fit_decay
 from .decay import loglog_slope as loglog_slope
+from .head_norms import HeadNorm as HeadNorm
+from .head_norms import largest_products as largest_products
 from .heads import LayerHeads as LayerHeads
 from .heads import attention_rows as attention_rows
 from .heads import layer_heads as layer_heads

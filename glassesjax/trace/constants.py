@@ -1,5 +1,6 @@
 """Constants of a layer for bounds: slopes of norms and MLPs, and factors of its matrices."""
 
+import functools
 import math
 from typing import Literal, NamedTuple, get_args
 
@@ -9,21 +10,19 @@ from jaxtyping import Array, Bool, Float
 
 from glassesjax.errors import check_choice
 from glassesjax.model.config import (
-    ConstantNorm,
     DecoderConfig,
     DenseMlp,
     GatedMlp,
     IdentityMlp,
-    LayerNorm,
     LinearMlp,
-    NoNorm,
-    RMSNorm,
     ZeroMlp,
 )
 from glassesjax.model.decoder import Block
-from glassesjax.model.layers import MlpBlock, Normalize, exact, project
-from glassesjax.precision import euclidean_norm, root_mean_square, safe_sqrt
+from glassesjax.model.layers import MlpBlock, Normalize, dense_activation, exact, project
+from glassesjax.precision import euclidean_norm, safe_sqrt
 from glassesjax.precision.bits import peak_exponent, times_power
+from glassesjax.trace.head_norms import HeadNorm, head_norm
+from glassesjax.trace.norms import folded, gain_of, inverse_roots, norm_slopes
 
 Norm = Literal[1, 2, "inf"]
 
@@ -32,23 +31,28 @@ GELU_EXACT_LIPSCHITZ = (1 + math.erf(1)) / 2 + 1 / (math.e * math.sqrt(math.pi))
 # Of the tanh form at 1.4185; 1.12899307 on a grid of spacing 6e-6 (curvature 1), rounded up.
 GELU_LIPSCHITZ = 1.1289931
 STEEPEST = {"gelu": GELU_LIPSCHITZ, "gelu_exact": GELU_EXACT_LIPSCHITZ, "relu": 1.0}
+# How many of a row's largest entries are tried as the threshold of a slope.
+TRIED_ENTRIES = 64
 
 
 class LayerConstants(NamedTuple):
     """Numbers of one layer that bound its derivative; stacked, those of all layers.
 
     The layer is ``z = skip v + share a(norm1(v))`` and then the MLP, so that its Jacobian's block
-    (j, i) is at most ``factor_j (share A_ji + skip_j)``, the second term on the diagonal only.
+    (j, i) is at most ``factor_j (share_j A_ji + skip_j)``, the second term on the diagonal only.
+    The gains of norm1 are in the matrices W_Q, W_K and W_V (``folded``), not in its slope.
     """
 
-    norm1_slope: Float[Array, "*layers seq"]  #: 1 / beta_1 of each token
-    factor: Float[Array, "*layers seq"]  #: 1 + sigma / beta_2; 1 where blocks are parallel
+    norm1_slope: Float[Array, "*layers seq"]  #: 1 / r_1 of each token, see ``inverse_roots``
+    factor: Float[Array, "*layers seq"]  #: 1 + sigma / r_2; 1 where blocks are parallel
     skip: Float[Array, "*layers seq"]  #: the residual's part; with the MLP's where parallel
-    share: Float[Array, "*layers"]  #: the attention's part: 1, or the absolute lambda
+    share: Float[Array, "*layers seq"]  #: the attention's part: 1 or |lambda|, times its own norm's
     value_norms: Float[Array, "*layers heads"]  #: operator norms of W_O W_V
     output_factor: Float[Array, "*layers heads rank value_dim"]  #: R of W_O = Q R
     query_factor: Float[Array, "*layers heads rank head_dim"]  #: R of W_Q^T = Q R, scaled
     key_factor: Float[Array, "*layers kv_heads rank head_dim"]  #: R of W_K^T = Q R
+    query_norm: HeadNorm | None = None  #: where queries and keys have norms of their own
+    key_norm: HeadNorm | None = None  #: likewise
 
 
 def operator_norm(matrix: Float[Array, "out in"]) -> Float[Array, ""]:
@@ -105,78 +109,84 @@ def mlp_lipschitz(mlp: MlpBlock, carrier: jnp.dtype, norm: Norm) -> Float[Array,
             return number(jnp.nan)  # the slope grows with the input
 
 
-def mlp_slopes(mlp: MlpBlock, x: Float[Array, "seq model_dim"]) -> Float[Array, " seq"]:
+def mlp_slopes(
+    mlp: MlpBlock, x: Float[Array, "seq model_dim"], normalize: Normalize | None = None
+) -> Float[Array, " seq"]:
     r"""Upper bound on the operator norm of the MLP's derivative at each row.
 
-    Gated MLPs, :math:`\psi(x) = W_d (\mathrm{act}(g) \odot u)` with :math:`g = W_g x + b_g` and
-    :math:`u = W_u x + b_u`, have no finite constant, but at a point
+    Of one product with an activation, :math:`\psi(x) = W_d \, \mathrm{act}(h)` with
+    :math:`h = W_u x + b_u`, the derivative is :math:`W_d \, \mathrm{diag}(\mathrm{act}'(h)) W_u`;
+    of a gated MLP, :math:`\psi(x) = W_d (\mathrm{act}(g) \odot u)`, it is the sum of two such
+    products, of :math:`\mathrm{act}'(g) u` with W_g and of act(g) with W_u. For any
+    :math:`\tau \ge 0`
 
-    .. math:: \lVert D\psi \rVert \le \lVert W_d \rVert \left(
-       \max_f |\mathrm{act}'(g_f) u_f| \, \lVert W_g \rVert +
-       \max_f |\mathrm{act}(g_f)| \, \lVert W_u \rVert \right)
+    .. math:: \lVert W_d \, \mathrm{diag}(D) B \rVert \le \tau \lVert W_d \rVert \lVert B \rVert +
+       {\textstyle\sum_f} (|D_f| - \tau)_+ \lVert W_d e_f \rVert \lVert B^\top e_f \rVert
 
-    by the product rule, since the norm of a diagonal matrix is its largest entry. All others get
-    their constant, :func:`mlp_lipschitz`, at every row.
+    since the norm of a diagonal that is clipped at tau is at most tau, and each feature above it
+    adds a matrix of rank one. The least over tau among the 64 largest entries: a few features that
+    are far above the others do not multiply all of the matrices.
 
     Source: arXiv 2406.04267v2, Theorem 5.1 (sigma_psi).
-    Differs: for gated MLPs at the point, where the paper has a constant.
+    Differs: at the point, where the paper has a constant; gated MLPs have none.
 
     Args:
       mlp: The MLP.
       x: Its input rows, normalized.
+      normalize: The norm before the MLP, whose gains are then part of the derivative (``folded``).
 
     Returns:
-      One slope per row.
+      One slope per row: of the MLP, or of the MLP after the norm times the norm's root.
     """
     carrier = mlp.plan_of(x).carrier_dtype
-    if not isinstance(mlp.mlp, GatedMlp):
-        return jnp.broadcast_to(mlp_lipschitz(mlp, carrier, 2), (len(x),))
-    act = jax.nn.silu if mlp.mlp.activation == "silu" else jax.nn.gelu
-    gate = project(x, mlp.gate, mlp.gate_bias, carrier)
-    up = project(x, mlp.up, mlp.up_bias, carrier)
-    # The value and the slope of the activation, entry by entry, in one pass.
-    value, slope = jax.jvp(act, (gate,), (jnp.ones_like(gate),))
-    size = lambda weight: operator_norm(weight[...].astype(carrier))
-    largest = lambda entries: jnp.max(jnp.abs(entries), axis=-1)
-    inner = largest(slope * up) * size(mlp.gate) + largest(value) * size(mlp.up)
-    return size(mlp.down) * inner
+    fold = lambda weight: folded(weight[...].astype(carrier), normalize)
+    match mlp.mlp:
+        case ZeroMlp() | IdentityMlp():
+            largest = jnp.max(jnp.abs(gain_of(normalize, x.shape[-1], carrier)))
+            slope = mlp_lipschitz(mlp, carrier, 2) * largest
+            return jnp.broadcast_to(slope, (len(x),))
+        case LinearMlp():
+            return jnp.broadcast_to(operator_norm(fold(mlp.down)), (len(x),))
+        case DenseMlp(activation="relu"):
+            hidden = project(x, mlp.up, mlp.up_bias, carrier)
+            # At zero, where it has none, the larger of the slopes on both sides.
+            parts = [((hidden >= 0).astype(carrier), fold(mlp.up))]
+        case DenseMlp(activation=activation):
+            hidden = project(x, mlp.up, mlp.up_bias, carrier)
+            act = dense_activation(activation)
+            parts = [(jax.jvp(act, (hidden,), (jnp.ones_like(hidden),))[1], fold(mlp.up))]
+        case GatedMlp(activation=activation):
+            act = jax.nn.silu if activation == "silu" else jax.nn.gelu
+            gate = project(x, mlp.gate, mlp.gate_bias, carrier)
+            up = project(x, mlp.up, mlp.up_bias, carrier)
+            # The value and the slope of the activation, entry by entry, in one pass.
+            value, slope = jax.jvp(act, (gate,), (jnp.ones_like(gate),))
+            parts = [(slope * up, fold(mlp.gate)), (value, fold(mlp.up))]
+    left = mlp.down[...].astype(carrier)
+    size, columns = operator_norm(left), euclidean_norm(left, axis=0)
+    total = jnp.zeros(len(x), carrier)
+    for entries, right in parts:
+        singles = columns * euclidean_norm(right, axis=1)
+        total = total + _diagonal_norm(jnp.abs(entries), singles, size * operator_norm(right))
+    return total
 
 
-def norm_slopes(
-    normalize: Normalize, x: Float[Array, "*rows model_dim"], carrier: jnp.dtype
-) -> Float[Array, "*rows"]:
-    r"""Upper bound on the operator norm of a norm's derivative at each row, 1 / beta.
+def _diagonal_norm(
+    entries: Float[Array, "seq mlp_dim"], singles: Float[Array, " mlp_dim"], whole: Array
+) -> Float[Array, " seq"]:
+    """Bound on ``W_d diag(D) B`` of each row, see ``mlp_slopes``: the least over tau.
 
-    .. math:: \frac1\beta = \frac{\max_d |g_d|}{\sqrt{\mathrm{mean}(v^2) + \epsilon}}
-
-    for RMSNorm with gain g; for LayerNorm the same with the mean removed, which is a projection.
-    The derivative is the gain times I minus a share, at most one, of the projection on v, over the
-    root: so equal gains make this exact from two coordinates (LayerNorm: three) on.
-
-    Source: arXiv 2406.04267v2, Theorem 5.1 (beta).
-    Differs: of true norms, at the point; the paper's divide by constants.
-
-    Args:
-      normalize: The norm.
-      x: Rows before it.
-      carrier: dtype of the result.
-
-    Returns:
-      One slope per row; 1 or 1 / beta where the norm is linear.
+    ``singles`` are the norms of each feature's part of ``W_d B``, ``whole`` that of all of it.
     """
-    x = x.astype(carrier)
-    match normalize.norm:
-        case NoNorm():
-            return jnp.ones(x.shape[:-1], carrier)
-        case ConstantNorm(beta=beta):
-            return jnp.full(x.shape[:-1], 1 / beta, carrier)
-        case RMSNorm(eps=eps, offset=offset):
-            gain = normalize.gain[...].astype(carrier) + jnp.asarray(offset, carrier)
-        case LayerNorm(eps=eps):
-            gain = normalize.gain[...].astype(carrier)
-            x = x - jnp.mean(x, axis=-1, keepdims=True)
-    # The mean square is what the norm divides by; for LayerNorm x is centered by now.
-    return jnp.max(jnp.abs(gain)) / root_mean_square(x, eps)
+    # A feature of size zero at the end: tau may be zero, where all features are tried.
+    entries, singles = jnp.pad(entries, [(0, 0), (0, 1)]), jnp.pad(singles, (0, 1))
+    top, at = jax.lax.top_k(entries, min(TRIED_ENTRIES, entries.shape[-1]))
+    # From one threshold to the next lower one all features above it grow alike: no difference of
+    # sums, only sums of what is not negative.
+    steps = (top[:, :-1] - top[:, 1:]) * jnp.cumsum(singles[at], axis=-1)[:, :-1]
+    above = jnp.pad(jnp.cumsum(steps, axis=-1), [(0, 0), (1, 0)])
+    # Zero times an infinite norm is no number; at zero all features are in the sum.
+    return jnp.min(jnp.where(top == 0, 0, top * whole) + above, axis=-1)
 
 
 def residual_shares(config: DecoderConfig) -> tuple[float, float]:
@@ -229,22 +239,27 @@ def layer_constants(
     resid: Float[Array, "seq model_dim"],
     resid_mid: Float[Array, "seq model_dim"],
     sigma: Float[Array, " seq"] | None = None,
+    attn_out: Float[Array, "seq model_dim"] | None = None,
 ) -> LayerConstants:
     r"""Constants that bound one layer's derivative at the residual stream of a pass.
 
     A sequential block is :math:`v' = z + \psi(\mathrm{norm}_2(z))`: its MLP multiplies every block
-    of the derivative by at most :math:`1 + \sigma / \beta_2`, beta_2 at z. A parallel block is
-    :math:`v' = z + \psi(\mathrm{norm}_2(v))`: its MLP adds :math:`\sigma / \beta_2`, beta_2 at v,
-    to the blocks on the diagonal.
+    of the derivative by at most :math:`1 + \sigma / r_2`, r_2 at z and sigma with the norm's gains
+    (``mlp_slopes``). A parallel block is :math:`v' = z + \psi(\mathrm{norm}_2(v))`: its MLP adds
+    :math:`\sigma / r_2`, r_2 at v, to the blocks on the diagonal. A matrix after a norm counts with
+    the norm's gains: ``folded``. A norm of the output of attention or MLP multiplies its part by
+    the norm's slope at that output (``norm_slopes``), which belongs to the row j.
 
     Source: arXiv 2406.04267v2, proof of Theorem B.5.
-    Differs: norms and MLP at the point, parallel blocks, and a residual that is weighted.
+    Differs: norms and MLP at the point, norms of outputs, parallel blocks, and a residual that is
+      weighted.
 
     Args:
       block: The layer.
       resid: Residual stream before it.
       resid_mid: The same after its attention.
-      sigma: Slope of the MLP at each token; from the weights if absent.
+      sigma: Slope of the MLP alone at each token; from the weights if absent.
+      attn_out: Attention's output before its own norm, where it has one: ``Trace.attn_out``.
 
     Returns:
       The layer's constants, in the accumulation dtype.
@@ -252,35 +267,64 @@ def layer_constants(
     config, attention, carrier = block.config, block.attention, block.plan_of(resid).carrier_dtype
     parallel, (keep, share) = config.block == "parallel", residual_shares(config)
     source = resid if parallel else resid_mid
+    inside = block.norm2(source)
     if sigma is None:
-        sigma = mlp_slopes(block.mlp, block.norm2(source))
-    moved = sigma * norm_slopes(block.norm2, source, carrier)
-    skip = jnp.full_like(moved, abs(keep))
-    # Triangular factors: a product with an orthonormal Q keeps every norm.
-    triangle = lambda tall: jnp.linalg.qr(tall, mode="r")
-    # (heads * width, model_dim) -> (heads, model_dim, width) -> (heads, rank, width)
-    split = lambda weight, heads: weight[...].astype(carrier).reshape(heads, -1, config.model_dim)
-    factor = lambda weight, heads: triangle(split(weight, heads).transpose(0, 2, 1))
+        slopes = mlp_slopes(block.mlp, inside, block.norm2)
+        moved = slopes * inverse_roots(block.norm2, source, carrier)
+    else:
+        moved = sigma * norm_slopes(block.norm2, source, carrier)
+    moved = moved * norm_slopes(block.norm2_after, block.mlp(inside), carrier)
+    skip, shares = jnp.full_like(moved, abs(keep)), jnp.full_like(moved, abs(share))
+    if attn_out is not None:
+        shares = shares * norm_slopes(block.norm1_after, attn_out, carrier)
+    (query_factor, query_norm), (key_factor, key_norm) = _turned_factors(block, resid)
     if config.values == "identity":
         basis = jnp.eye(config.value_dim, dtype=carrier)
         output = jnp.broadcast_to(basis, (config.num_heads, *basis.shape))
-        value_norms = jnp.ones(config.num_heads, carrier)
+        gain = gain_of(block.norm1, config.model_dim, carrier)
+        value_norms = jnp.max(jnp.abs(gain.reshape(config.num_heads, -1)), axis=-1)  # of its slice
     else:
         # (model_dim, heads * width) -> (heads, model_dim, width) -> (heads, rank, width)
         output = attention.output[...].astype(carrier)
         output = output.reshape(config.model_dim, config.num_heads, -1)
-        output = triangle(output.transpose(1, 0, 2))
-        value = factor(attention.value, config.kv_heads)
+        output = jnp.linalg.qr(output.transpose(1, 0, 2), mode="r")
+        value = _triangles(
+            folded(attention.value[...].astype(carrier), block.norm1), config.kv_heads
+        )
         value = jnp.repeat(value, config.num_heads // config.kv_heads, axis=0)
         product = exact("hrv,hcv->hrc", output, value, carrier)  # R_O R_V^T, of norm |W_O W_V|
         value_norms = jnp.linalg.norm(product, 2, (-2, -1))
     return LayerConstants(
-        norm1_slope=norm_slopes(block.norm1, resid, carrier),
+        norm1_slope=inverse_roots(block.norm1, resid, carrier),
         factor=jnp.ones_like(moved) if parallel else 1 + moved,
         skip=skip + moved if parallel else skip,
-        share=jnp.asarray(abs(share), carrier),
+        share=shares,
         value_norms=value_norms,
         output_factor=output,
-        query_factor=abs(config.scale) * factor(attention.query, config.num_heads),
-        key_factor=factor(attention.key, config.kv_heads),
+        query_factor=query_factor,
+        key_factor=key_factor,
+        query_norm=query_norm,
+        key_norm=key_norm,
     )
+
+
+def _turned_factors(block: Block, resid: Array) -> list[tuple[Array, HeadNorm | None]]:
+    """Triangles of the scaled W_Q and of W_K, with the norm of each, where there is one."""
+    config, attention, carrier = block.config, block.attention, block.plan_of(resid).carrier_dtype
+    weights = (
+        folded(attention.query[...].astype(carrier), block.norm1) * abs(config.scale),
+        folded(attention.key[...].astype(carrier), block.norm1),
+    )
+    if config.qk_norm == "none":
+        counts = config.num_heads, config.kv_heads
+        return [(_triangles(*each), None) for each in zip(weights, counts, strict=True)]
+    norms, raw = (attention.query_norm, attention.key_norm), block.projected(resid)
+    make = functools.partial(head_norm, whole=config.qk_norm == "whole")
+    return [make(*each) for each in zip(norms, raw, weights, strict=True)]
+
+
+def _triangles(weight: Float[Array, "features model_dim"], heads: int) -> Array:
+    """R of each head's ``W^T = Q R``: a product with an orthonormal Q keeps every norm."""
+    # (heads * width, model_dim) -> (heads, model_dim, width) -> (heads, rank, width)
+    split = weight.reshape(heads, -1, weight.shape[-1])
+    return jnp.linalg.qr(split.transpose(0, 2, 1), mode="r")

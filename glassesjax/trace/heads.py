@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from glassesjax.borders import border
 from glassesjax.errors import BadInput
 from glassesjax.model.attention import attention_logits, softmax
-from glassesjax.model.by_layer import masks_of
+from glassesjax.model.by_layer import masks_of, positions_of
 from glassesjax.model.config import (
     TRIED,
     AdaptiveTemperature,
@@ -214,7 +214,7 @@ def logit_slopes(heads: LayerHeads, index: Int[Array, " rows"]) -> Float[Array, 
 
 
 def turns(decoder: Decoder, length: int, dtype: jnp.dtype) -> Float[Array, "kinds places h h"]:
-    """The rotation of each position as a matrix, transposed: row a is where e_a is turned to.
+    """What positions do to a query or key as a matrix, transposed: row a is where e_a goes.
 
     Args:
       decoder: Any decoder.
@@ -222,15 +222,15 @@ def turns(decoder: Decoder, length: int, dtype: jnp.dtype) -> Float[Array, "kind
       dtype: Type of the result.
 
     Returns:
-      One matrix for each position; a single identity where nothing rotates. ``kinds`` is 1 where
-      all layers have the same positions, else the number of layers.
+      One matrix for each position, or a single identity where nothing turns; for each of the
+      positions of layers that differ, in the order of ``positions_of``.
     """
-
-    def turn(block: Block) -> Array:
-        return block.attention.positions.rotation(length, decoder.config.key_dim, dtype)
-
-    layers = decoder.layers
-    return turn(layers)[None] if layers.attention.layer is None else jax.lax.map(turn, layers)
+    kinds = [
+        each.rotation(length, decoder.config.key_dim, dtype)
+        for each in positions_of(decoder.config)[0]
+    ]
+    # (1, h, h) of layers that do not turn, beside (length, h, h)
+    return jnp.stack(jnp.broadcast_arrays(*kinds))
 
 
 class Residuals(NamedTuple):

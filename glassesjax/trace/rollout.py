@@ -4,6 +4,7 @@ A row is multiplied from the left through the layers, last one first, and normal
 the scales add up as logarithms. So nothing overflows, and no seq x seq array ever exists.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from glassesjax.borders import COUNT, NON_NEGATIVE, SHARE, border
 from glassesjax.errors import BadInput
+from glassesjax.model.by_layer import positions_of
 from glassesjax.model.config import AdaptiveTemperature, DecoderConfig
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.tiling import TILING
@@ -21,7 +23,6 @@ from glassesjax.trace.constants import (
     LayerConstants,
     effective_share,
     layer_constants,
-    norm_slopes,
 )
 from glassesjax.trace.heads import (
     ADAPTIVE_UNBOUNDED,
@@ -32,9 +33,10 @@ from glassesjax.trace.heads import (
     times_rows,
     turns,
 )
+from glassesjax.trace.norms import norm_slopes
 
 Until = Int[Array, "layers seq groups"] | None
-_Layer = tuple[Block, Array, Array, Array | None, Array | None]
+_Layer = tuple[Block, Array, Array, Array | None, Array | None, Array | None]
 
 
 class Rollout(NamedTuple):
@@ -117,25 +119,10 @@ def check_bounded(config: DecoderConfig) -> None:
       config: The decoder's settings.
 
     Raises:
-      BadInput: The temperature is adaptive, or norms are where no bound is derived yet.
+      BadInput: The temperature is adaptive.
     """
-    check_norms(config)
     if isinstance(config.temperature, AdaptiveTemperature):
         raise BadInput(ADAPTIVE_UNBOUNDED)
-
-
-def check_norms(config: DecoderConfig) -> None:
-    """Refuses norms of outputs, queries and keys, for which no bound is derived yet.
-
-    Args:
-      config: The decoder's settings.
-
-    Raises:
-      BadInput: The decoder has one.
-    """
-    if (config.norm_place, config.qk_norm) != ("before", "none"):
-        got = f"norm_place={config.norm_place!r} and qk_norm={config.qk_norm!r}"
-        raise BadInput(f"Expected norms before attention and MLP alone, as bounds need, got {got}.")
 
 
 class _Pass(NamedTuple):
@@ -143,6 +130,7 @@ class _Pass(NamedTuple):
 
     resid: Float[Array, "layers seq model_dim"]
     resid_mid: Float[Array, "layers seq model_dim"]
+    attn_out: Float[Array, "layers seq model_dim"] | None  # None where it has no norm of its own
     after: Float[Array, "seq model_dim"]
     shares: Float[Array, " layers"]
     plan: RoundingPlan
@@ -154,13 +142,14 @@ def _run(
     check_past(decoder.config, len(tokens))
     plan = decoder.plan
     passed = residuals(decoder, tokens, until)
-    resid, resid_mid = (x.astype(plan.carrier_dtype) for x in (passed.resid, passed.resid_mid))
+    wide = lambda x: x.astype(plan.carrier_dtype)
+    resid, resid_mid, attn_out = jax.tree.map(wide, tuple(passed))  # fields that are None stay so
     # Rows after the token n have no part in a measured share: padding, or the answer itself.
     place = jnp.arange(len(tokens), dtype=jnp.int32)
     read = place <= jnp.asarray(at, jnp.int32) % len(tokens)
     share = lambda pair: effective_share(pair[0], pair[1], decoder.config, read)
     shares = jax.lax.map(share, (resid[:-1], resid_mid))
-    return _Pass(resid[:-1], resid_mid, resid[-1], shares, plan)
+    return _Pass(resid[:-1], resid_mid, attn_out, resid[-1], shares, plan)
 
 
 @border(shares=SHARE, rows=COUNT)
@@ -230,15 +219,16 @@ def printed_bound(
     .. math::
        \lVert \partial y_n / \partial v_i^{(0)} \rVert &\le
        \frac{1}{\beta_{3,n}} \Bigl[ \prod_{\ell = L-1}^{0} B^{(\ell)} \Bigr]_{ni} \\
-       B_{ji} &= \left( 1 + \sigma_j / \beta_{2,j} \right) \left( {\textstyle\sum_h}
-       \alpha_{ji}^h \lVert W_O^h W_V^h \rVert / \beta_{1,i} + \delta_{ji} \right)
+       B_{ji} &= \left( 1 + \sigma_j / r_{2,j} \right) \left( {\textstyle\sum_h}
+       \alpha_{ji}^h \lVert W_O^h W_V^h \rVert / r_{1,i} + \delta_{ji} \right)
 
     This holds with attention weights that do not depend on the input, as with
     ``freeze_attention``. With true attention it can be exceeded a hundredfold;
-    ``theory.blocks.repaired_rollout`` cannot. The betas are measured
-    (``trace.constants.norm_slopes``), and so is sigma where no constant exists
-    (``trace.constants.mlp_slopes``). Parallel blocks and weighted residuals enter as derived in
-    ``trace.constants.layer_constants``.
+    ``theory.blocks.repaired_rollout`` cannot. The roots r of the norms are measured
+    (``trace.norms.inverse_roots``), whose gains are in the matrices that follow
+    (``trace.norms.folded``), and so is sigma (``trace.constants.mlp_slopes``). Norms
+    of the outputs of attention and MLP, parallel blocks and weighted residuals enter as derived in
+    ``trace.constants.layer_constants``. Norms of queries and keys have no part in it.
 
     Source: arXiv 2406.04267v2, Theorem 5.1 (B.5), with the constants of its proof.
     Differs: several heads with value and output matrices; norms and MLP at the point.
@@ -246,7 +236,7 @@ def printed_bound(
     Args:
       decoder: Causal, with or without a window.
       tokens: One sequence.
-      sigma: Slope of each MLP at each token, non-negative; from the weights if absent.
+      sigma: Slope of each MLP alone at each token, non-negative; from the weights if absent.
       rows: Query rows at once: memory is rows x heads x seq, beside the residual stream.
       until: When a bounded state evicted each token, as for ``Decoder.represent``.
       at: The token n; the last if absent.
@@ -257,29 +247,33 @@ def printed_bound(
     Raises:
       ValueError: No token, another mask, or sigma of another shape.
     """
-    check_norms(decoder.config)
     run = _run(decoder, tokens, until, at)
     _check_sigma(sigma, decoder.config, len(tokens))
+    make = functools.partial(_layer_parts, dtype=run.plan.dtype)
 
     def multiply(row: Array, layer: _Layer) -> Array:
-        block, resid, resid_mid, slopes, gone = layer
-        resid = resid.astype(run.plan.dtype)
-        heads = layer_heads(block, resid, gone)
-        constants = layer_constants(block, resid, resid_mid, slopes)
-        return _times_printed(row, heads, constants, rows)
+        return _times_printed(row, *make(layer), rows)
 
     last_scale = norm_slopes(decoder.final_norm, run.after[at], run.plan.carrier_dtype)
-    layers = (decoder.layers, run.resid, run.resid_mid, sigma, until)
+    layers = (decoder.layers, run.resid, run.resid_mid, run.attn_out, sigma, until)
     return roll(len(tokens), layers, multiply, last_scale, run.shares, at)
+
+
+def _layer_parts(layer: _Layer, dtype: jnp.dtype) -> tuple[LayerHeads, LayerConstants]:
+    block, resid, resid_mid, attn_out, slopes, gone = layer
+    # Attention reads the stream as the pass stores it.
+    resid = resid.astype(dtype)
+    constants = layer_constants(block, resid, resid_mid, slopes, attn_out)
+    return layer_heads(block, resid, gone), constants
 
 
 def _times_printed(row: Array, heads: LayerHeads, constants: LayerConstants, rows: int) -> Array:
     norms = constants.value_norms[:, None, None]
     # over heads: (heads, rows, seq) -> (rows, seq)
     weighted = lambda index: jnp.sum(norms * attention_rows(heads, index)[1], axis=0)
-    # The factor is of the row j, 1 / beta_1 of the column i: one before the product, one after it.
+    # Factor and share are of the row j, 1 / r_1 of the column i: before the product, and after it.
     row = row * constants.factor
-    moved = constants.share * times_rows(row, weighted, rows) * constants.norm1_slope
+    moved = times_rows(row * constants.share, weighted, rows) * constants.norm1_slope
     return moved + constants.skip * row
 
 
@@ -288,15 +282,10 @@ class BlockStack(NamedTuple):
 
     heads: LayerHeads  #: stacked over layers
     constants: LayerConstants  #: likewise
-    turns: Float[Array, "kinds places h h"]  #: rotations: one kind for all layers, or one a layer
+    turns: Float[Array, "kinds places h h"]  #: of each position: of all layers, or of each kind
+    kinds: Int[Array, " layers"]  #: for each layer, which of ``turns`` is its own
     last_slope: Float[Array, ""]  #: 1 / beta_3 of the last token
     shares: Float[Array, " layers"]  #: measured, see ``effective_share``
-
-    @property
-    def kinds(self) -> Int[Array, " layers"]:
-        """For each layer, which of ``turns`` is its own."""
-        every = jnp.arange(len(self.shares), dtype=jnp.int32)
-        return jnp.minimum(every, len(self.turns) - 1)
 
 
 @border(sigma=NON_NEGATIVE)
@@ -328,18 +317,15 @@ def block_stack(
     run = _run(decoder, tokens, until)
     _check_sigma(sigma, decoder.config, len(tokens))
     carrier = run.plan.carrier_dtype
-
-    def layer(arrays: _Layer) -> tuple[LayerHeads, LayerConstants]:
-        block, resid, resid_mid, slopes, gone = arrays
-        heads = layer_heads(block, resid.astype(run.plan.dtype), gone)
-        return heads, layer_constants(block, resid, resid_mid, slopes)
-
-    layers = (decoder.layers, run.resid, run.resid_mid, sigma, until)
-    heads, constants = jax.lax.map(layer, layers)  # every field gets layers as its first axis
+    layers = (decoder.layers, run.resid, run.resid_mid, run.attn_out, sigma, until)
+    # Every field gets layers as its first axis.
+    parts = functools.partial(_layer_parts, dtype=run.plan.dtype)
+    heads, constants = jax.lax.map(parts, layers)
     return BlockStack(
         heads=heads,
         constants=constants,
         turns=turns(decoder, len(tokens), carrier),
+        kinds=jnp.asarray(positions_of(decoder.config)[1], jnp.int32),
         last_slope=norm_slopes(decoder.final_norm, run.after[-1], carrier),
         shares=run.shares,
     )

@@ -13,8 +13,9 @@ from glassesjax.model.config import ConstantTemperature, NoPositions, RMSNorm
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.positions import Layout
 from glassesjax.precision import euclidean_norm
-from glassesjax.trace.constants import GELU_LIPSCHITZ, mlp_lipschitz, norm_slopes
+from glassesjax.trace.constants import GELU_LIPSCHITZ, mlp_lipschitz
 from glassesjax.trace.heads import check_unrounded
+from glassesjax.trace.norms import norm_slopes
 
 # Roundings of a norm, an exponential or a GELU besides its sums, for libraries whose functions
 # have errors of some units in the last place.

@@ -28,7 +28,8 @@ from glassesjax.model import (
     flat_parameters,
 )
 from glassesjax.trace import block_stack, printed_rollout
-from glassesjax.trace.constants import mlp_slopes, norm_slopes, operator_norm
+from glassesjax.trace.constants import mlp_slopes, operator_norm
+from glassesjax.trace.norms import norm_slopes
 
 U = 2.0**-53
 LAYERS, LENGTH, DIM = 2, 7, 8
@@ -94,7 +95,13 @@ def dense_printed(decoder, sigma):
     """The printed matrices one by one, with NumPy's norms."""
     config = decoder.config
     resid, layout, arrays = decoder.enter(TOKENS), Layout.line(LENGTH), flat_parameters(decoder)
-    one_layer = jax.jit(lambda block, resid: block(resid, layout, keep="attention"))
+    parallel, normed = config.block == "parallel", config.norm_place == "both"
+
+    @jax.jit
+    def one_layer(block, resid):
+        after, trace = block(resid, layout, keep="attention")
+        return after, trace, block.mlp(block.norm2(resid if parallel else trace.resid_mid))
+
     resid = np.asarray(resid)
     rms = lambda x: np.sqrt(np.mean(np.square(x), axis=-1) + config.norm.eps)
     share = config.residual_weight
@@ -104,7 +111,7 @@ def dense_printed(decoder, sigma):
         block = jax.tree.map(
             lambda weight, layer=layer: jnp.asarray(np.asarray(weight)[layer]), decoder.blocks
         )
-        after, trace = jax.device_get(one_layer(block, resid))
+        after, trace, update = jax.device_get(one_layer(block, resid))
         value, output = (
             np.asarray(arrays[f"blocks.attention.{n}"])[layer] for n in ("value", "output")
         )
@@ -112,8 +119,10 @@ def dense_printed(decoder, sigma):
         parts = [slice(h * width, (h + 1) * width) for h in range(config.num_heads)]
         norms = [np.linalg.norm(output[:, part] @ value[part], 2) for part in parts]
         attention = np.einsum("h,hts->ts", norms, trace.attn_weights) / rms(resid)
-        parallel = config.block == "parallel"
-        mlp = np.diag(sigma[layer] / rms(resid if parallel else trace.resid_mid))
+        slopes = sigma[layer] / rms(resid if parallel else trace.resid_mid)
+        if normed:
+            attention, slopes = attention / rms(trace.attn_out)[:, None], slopes / rms(update)
+        mlp = np.diag(slopes)
         matrix = moved * attention + skip * np.eye(LENGTH)
         matrix = matrix + mlp if parallel else (np.eye(LENGTH) + mlp) @ matrix
         product, resid = matrix @ product, after
@@ -122,8 +131,12 @@ def dense_printed(decoder, sigma):
 
 @pytest.mark.parametrize(
     "switches",
-    [{}, {"block": "parallel", "residual_weight": 0.3}],
-    ids=["sequential", "parallel_weighted"],
+    [
+        {},
+        {"block": "parallel", "residual_weight": 0.3},
+        {"norm_place": "both", "residual_weight": 0.3},
+    ],
+    ids=["sequential", "parallel_weighted", "norms_of_outputs_weighted"],
 )
 def test_the_printed_bound_is_the_dense_product(key, switches):
     decoder = made_of(key, **switches)
@@ -163,6 +176,17 @@ def test_the_printed_bound_is_the_derivative_in_the_paper_s_equality_case(key):
     bound = np.exp(found.log_gain) * found.profile[0]
     by_identity = np.einsum("i,ab->aib", bound, np.eye(DIM))
     np.testing.assert_allclose(jacobian, by_identity, atol=256 * U * bound.max())
+
+
+def test_the_printed_bound_with_norms_of_outputs_queries_and_keys_is_above_the_derivative(key):
+    """With weights held fixed the norms of queries and keys have no part in it."""
+    decoder = made_of(key, norm_place="after", qk_norm="whole", **GROUPED)
+    last = lambda v: decoder.represent(v, freeze_attention=True)[0][-1]
+    jacobian = np.asarray(jax.jit(jax.jacrev(last))(decoder.enter(TOKENS)))
+    found = printed_bound(decoder, TOKENS)
+    bound = np.exp(found.log_gain) * found.profile[0]
+    norms = np.linalg.norm(jacobian.swapaxes(0, 1), 2, (-2, -1))
+    assert np.all(norms <= bound * (1 + 1024 * LENGTH * LAYERS * U))
 
 
 @pytest.mark.parametrize("kind", ["swiglu", "geglu", "gelu", "gelu_exact", "linear"])
