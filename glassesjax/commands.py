@@ -50,7 +50,7 @@ def _models(settings: ModelsSettings) -> Iterable[str]:
     except BadInput:
         models["smollm2"] = f"not here; to get it: {SMOLLM2_COMMAND}"
     # The last four stand for whatever a user has.
-    models["FILE"] = "any .gguf of the llama architecture with a byte-level BPE tokenizer"
+    models["FILE"] = "a GGUF file of one of these families, or the first part of one"
     models["FOLDER"] = "config.json and safetensors, as transformers writes them"
     models["ORG/NAME"] = "such a folder in the local cache of huggingface_hub"
     models["RUN"] = "what glassesjax train wrote: a model-SEED.safetensors, or its run folder"
@@ -59,7 +59,12 @@ def _models(settings: ModelsSettings) -> Iterable[str]:
 
 def _described(name: str) -> Iterator[str]:
     """A model from its headers: sizes, switches and tokenizer, of a folder also its family."""
-    from glassesjax.model.describing import describe, describe_folder, tokenizer_text
+    from glassesjax.model.describing import (
+        describe,
+        describe_folder,
+        describe_gguf,
+        tokenizer_text,
+    )
     from glassesjax.model.detecting import kind_of
     from glassesjax.model.hub import cached_folder
     from glassesjax.model.pretrained import open_header
@@ -70,6 +75,8 @@ def _described(name: str) -> Iterator[str]:
         path, kind = cached, "folder"
     if kind in ("folder", "weights"):
         lines = describe_folder(path if path.is_dir() else path.parent)
+    elif kind == "gguf":
+        lines = describe_gguf(path)
     else:
         header = open_header(name)
         tokenizer = tokenizer_text(header.tokenizer)
