@@ -36,7 +36,7 @@ from glassesjax.cache import policy, replay
 from glassesjax.model import Decoder
 from glassesjax.model.folder_tokenizer import tokenizer_from_folder
 
-PEERS = ("llama", "qwen2", "gpt2", "bloom")  # whose keys it reads
+PEERS = ("llama", "qwen2", "bloom")  # whose keys it reads
 SHARE = 1e-4  # of the largest logit of a row
 
 

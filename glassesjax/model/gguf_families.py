@@ -305,8 +305,8 @@ def _gemma3(keys: GgufKeys) -> Config:
         "rope_local_base_freq": keys.number("rope.freq_base_swa", 10_000.0, positive=True),
         "sliding_window": keys.count("attention.sliding_window"),
         "query_pre_attn_scalar": _query_scalar(keys, config, largest=62),
-        "attn_logit_softcapping": keys.number("attn_logit_softcapping", 0) or None,
-        "final_logit_softcapping": keys.number("final_logit_softcapping", 0) or None,
+        "attn_logit_softcapping": keys.number("attn_logit_softcapping", 0.0) or None,
+        "final_logit_softcapping": keys.number("final_logit_softcapping", 0.0) or None,
     }
 
 
@@ -319,7 +319,7 @@ def _pattern(keys: GgufKeys, layers: int) -> Config:
     return {"sliding_window_pattern": keys.count(key, 6)}
 
 
-def _dense(keys: GgufKeys, *, head_dim: bool = True) -> Config:
+def _dense(keys: GgufKeys) -> Config:
     """Keys of families of LayerNorm, each of whose heads has its share of the width."""
     sizes = _sizes(keys)
     if sizes["head_dim"] * sizes["num_attention_heads"] != sizes["hidden_size"]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from glassesjax.errors import BadInput, brief
 from glassesjax.model.config import DecoderConfig
@@ -18,6 +18,7 @@ TABLE = "embed.table"
 STACKED = "blocks."
 
 
+@runtime_checkable
 class Container(Protocol):
     """What files of weights say in their headers: a folder, or a GGUF file with its parts."""
 

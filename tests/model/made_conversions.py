@@ -100,12 +100,12 @@ def sizes(config, given):
         eps: next((config[n] for n in EPS if config.get(n) is not None), usual),
         "context_length": next((config[n] for n in lengths if n in config), 2048),
         "feed_forward_length": middle,
+        "vocab_size": config["vocab_size"],
     }
     if kind not in ("gpt2", "gpt_neox", "bloom"):
         keys["attention.head_count_kv"] = shared_heads(config, heads)
     if kind not in OLDER:
         keys |= {"attention.key_length": dim, "attention.value_length": dim}
-        keys["vocab_size"] = config["vocab_size"]
     if kind == "gpt_neox":
         keys["use_parallel_residual"] = config.get("use_parallel_residual", True)
     if kind == "falcon":
