@@ -53,7 +53,7 @@ def _models(settings: ModelsSettings) -> Iterable[str]:
     except BadInput:
         models["smollm2"] = f"not here; to get it: {SMOLLM2_COMMAND}"
     # The last four stand for whatever a user has.
-    models["FILE"] = "any .gguf of the llama architecture with a byte-level BPE tokenizer"
+    models["FILE"] = "a GGUF file of one of these families, or the first part of one"
     models["FOLDER"] = "config.json and safetensors, as transformers writes them"
     models["ORG/NAME"] = "such a folder in the local cache of huggingface_hub"
     models["RUN"] = "what glassesjax train wrote: a model-SEED.safetensors, or its run folder"
@@ -62,12 +62,19 @@ def _models(settings: ModelsSettings) -> Iterable[str]:
 
 def _described(name: str) -> Iterator[str]:
     """A model from its headers: sizes, switches and tokenizer, of a folder also its family."""
-    from glassesjax.model.describing import describe, describe_folder, tokenizer_text
+    from glassesjax.model.describing import (
+        describe,
+        describe_folder,
+        describe_gguf,
+        tokenizer_text,
+    )
     from glassesjax.model.pretrained import locate, open_header
 
     located = locate(name)
     if located is not None and located.folder is not None:
         lines = describe_folder(located.folder, located.weights)
+    elif located is not None and located.kind == "gguf":
+        lines = describe_gguf(located.path)
     else:
         header = open_header(name)
         tokenizer = tokenizer_text(header.tokenizer)

@@ -22,6 +22,7 @@ from glassesjax.model import (
     DecoderConfig,
     GatedMlp,
     Learned,
+    folder_model,
     pretrained,
     weights,
 )
@@ -67,9 +68,12 @@ def models(tmp_path_factory):
 @pytest.fixture
 def unread(monkeypatch):
     """Every way to weights of a named model ends the test."""
-    for name in ("Decoder", "build_decoder", "llama_arrays", "load_decoder"):
+    for name in ("Decoder", "load_decoder"):
         monkeypatch.setattr(pretrained, name, read)
-    monkeypatch.setattr(GgufTensors, "__getitem__", read)
+    for name in ("build_decoder", "read_arrays"):
+        monkeypatch.setattr(folder_model, name, read)
+    for name in ("__getitem__", "rows"):
+        monkeypatch.setattr(GgufTensors, name, read)
 
 
 @pytest.fixture

@@ -11,9 +11,11 @@ from . import filling as filling
 from . import folder as folder
 from . import folder_model as folder_model
 from . import folder_tokenizer as folder_tokenizer
+from . import gguf_families as gguf_families
 from . import gguf_file as gguf_file
 from . import gguf_header as gguf_header
-from . import gguf_llama as gguf_llama
+from . import gguf_keys as gguf_keys
+from . import gguf_model as gguf_model
 from . import gguf_tokenizer as gguf_tokenizer
 from . import hub as hub
 from . import language as language

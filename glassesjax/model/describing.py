@@ -7,9 +7,11 @@ from typing import Any
 
 from glassesjax.memory import size_text
 from glassesjax.model.config import DecoderConfig
-from glassesjax.model.folder import ModelFolder, read_folder
+from glassesjax.model.folder import read_folder
+from glassesjax.model.folder_model import dtype_names
 from glassesjax.model.folder_tokenizer import open_tokenizer
-from glassesjax.model.placing import NAMES, Placed, place
+from glassesjax.model.gguf_model import gguf_tokenizer, place_gguf, read_gguf_model
+from glassesjax.model.placing import Container, Placed, place
 from glassesjax.model.tokenizer import SymbolTokenizer, TextTokenizer, Tokenizer
 from glassesjax.model.weights import decoder_bytes
 
@@ -27,7 +29,7 @@ Lines = Iterator[tuple[str, str]]
 
 
 def describe_folder(path: Path, weights: Path | None = None) -> Lines:
-    """Family, dtype and bytes, then as ``describe``.
+    """Family, dtype and bytes of a folder, then as ``describe``.
 
     Args:
       path: The folder.
@@ -41,12 +43,34 @@ def describe_folder(path: Path, weights: Path | None = None) -> Lines:
     """
     folder = read_folder(path, weights)
     placed = place(folder)
+    yield from _described(folder, placed)
+    yield "tokenizer", tokenizer_text(open_tokenizer(path, placed.config.vocab_size))
+
+
+def describe_gguf(path: Path) -> Lines:
+    """The same of a GGUF file, or of the first part of one.
+
+    Args:
+      path: The file.
+
+    Yields:
+      A name and its text.
+
+    Raises:
+      BadInput: As ``describe_folder``.
+    """
+    model = read_gguf_model(path)
+    placed = place_gguf(model)
+    yield from _described(model, placed)
+    yield "tokenizer", tokenizer_text(gguf_tokenizer(model, placed))
+
+
+def _described(container: Container, placed: Placed) -> Lines:
     yield "family", placed.family.title
-    yield from _stored(folder, placed)
+    yield from _stored(container, placed)
     yield from describe(placed.config)
     for note in placed.notes:
         yield "chosen", note
-    yield "tokenizer", tokenizer_text(open_tokenizer(path, placed.config.vocab_size))
 
 
 def describe(config: DecoderConfig) -> Lines:
@@ -89,10 +113,10 @@ def tokenizer_text(tokenizer: Tokenizer) -> str:
             return f"token numbers only: {getattr(tokenizer, 'reason', type(tokenizer).__name__)}"
 
 
-def _stored(folder: ModelFolder, placed: Placed) -> Lines:
-    stored = sum(tensor.entry.size for tensor in folder.tensors.values())
-    count = len(folder.files)
-    yield "dtype", " and ".join(NAMES[dtype] for dtype in placed.dtypes)
+def _stored(container: Container, placed: Placed) -> Lines:
+    stored = sum(tensor.entry.size for tensor in container.tensors.values())
+    count = len(container.files)
+    yield "dtype", " and ".join(dtype_names(placed))
     yield "bytes", f"{size_text(stored)} in {count} {'file' if count == 1 else 'files'}"
 
 

@@ -1,8 +1,7 @@
 """Reads weights a layer at a time from mapped files into arrays that are allocated once."""
 
-import mmap
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -10,9 +9,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from glassesjax.errors import BadInput, brief
-from glassesjax.model.folder import ModelFolder
-from glassesjax.model.placing import TABLE, Placed, layer_name, layers_of
-from glassesjax.model.safetensors_file import map_safetensors, read_tensor
+from glassesjax.model.placing import TABLE, Container, Placed, layer_name, layers_of
 from glassesjax.model.weights import parameter_shapes
 
 ALIGNMENT = 64  # bytes; JAX takes such an array of NumPy as its own on a CPU, without a copy
@@ -20,16 +17,42 @@ BLOCK = 1 << 21  # numbers that are converted and checked at a time
 LEAST_SHARD = 1 << 16  # numbers; smaller arrays are whole on every device
 
 
+class Rows(NamedTuple):
+    """A tensor of a file, its rows as they are stored: a view of the mapped file."""
+
+    array: np.ndarray
+    """Numbers; or bytes, (..., bytes of a row), where they are packed in another way."""
+    unpack: Callable[[np.ndarray], np.ndarray] | None = None
+    """From packed rows to rows of numbers."""
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """The whole tensor as numbers."""
+        if self.unpack is None:
+            return self.array
+        flat = self.array.reshape(-1, self.array.shape[-1])
+        first = self.unpack(flat[:1])
+        whole = np.empty((len(flat), first.shape[-1]), first.dtype)
+        rows = max(1, BLOCK // first.size)
+        for start in range(0, len(flat), rows):
+            whole[start : start + rows] = self.unpack(flat[start : start + rows])
+        return whole.reshape(*self.array.shape[:-1], -1)
+
+
+Read = Callable[[str], Rows]
+
+
 def read_arrays(
-    folder: ModelFolder, placed: Placed, dtype: np.dtype, mesh: Mesh | None
+    container: Container, placed: Placed, read: Read, dtype: np.dtype, mesh: Mesh | None
 ) -> dict[str, Array]:
-    """The weights of a folder under our names, stacked over layers.
+    """The weights of a container under our names, stacked over layers.
 
     One stacked array is filled at a time, and the file's pages are not copied elsewhere.
 
     Args:
-      folder: Its headers.
+      container: Its headers.
       placed: Where each weight lies.
+      read: Function that gives a tensor by its name in the file.
       dtype: Of the arrays.
       mesh: Devices over which large arrays are sharded; None for the default device.
 
@@ -37,11 +60,11 @@ def read_arrays(
       BadInput: A weight is not finite, also after rounding, or an unembedding that a tied model
         repeats is not its table.
     """
-    maps = {path: map_safetensors(path) for path in folder.files}
-    read = lambda name: _tensor(folder, maps, name)
+    where = container.folder
     if placed.repeated is not None:
-        table = read(placed.sources[TABLE].names[0])
-        _check_repeated(folder, placed.repeated, table, read(placed.repeated))
+        table = read(placed.sources[TABLE].names[0]).numbers
+        again = read(placed.repeated).numbers
+        _check_repeated(f"{brief(placed.repeated)} in {where}", table, again)
     arrays = {}
     for ours, shape in parameter_shapes(placed.config).items():
         buffer = aligned(shape, dtype)
@@ -53,9 +76,12 @@ def read_arrays(
             for layer in layers:
                 names = [layer_name(name, layer) for name in source.names]
                 files = [read(name) for name in names]
-                values = source.layout.take(files, placed.config, layer)
+                # Rows are put in order as they are stored; arithmetic needs numbers.
+                unpack = None if source.layout.computes else files[0].unpack
+                parts = [file.numbers if unpack is None else file.array for file in files]
+                values = source.layout.take(parts, placed.config, layer)
                 into = buffer[layer] if len(layers) > 1 or ours.startswith("blocks.") else buffer
-                _fill(into.reshape(values.shape), values, f"{names[0]} of {folder.folder}")
+                _fill(into, values, unpack, f"{names[0]} of {where}")
         arrays[ours] = _put(buffer, mesh)
         del buffer
     return arrays
@@ -69,20 +95,22 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return raw[start : start + size].view(dtype).reshape(shape)
 
 
-def _tensor(folder: ModelFolder, maps: Mapping[Path, mmap.mmap], name: str) -> np.ndarray:
-    path, entry = folder.tensors[name]
-    return read_tensor(path, maps[path], name, entry)
-
-
-def _fill(into: np.ndarray, values: np.ndarray, name: str) -> None:
-    """Copies values into an array of the same shape, some rows at a time, converted."""
-    rows = max(1, BLOCK // max(1, int(np.prod(values.shape[1:], dtype=np.int64))))
+def _fill(
+    into: np.ndarray,
+    values: np.ndarray,
+    unpack: Callable[[np.ndarray], np.ndarray] | None,
+    name: str,
+) -> None:
+    """Copies values into an array of as many numbers, some rows at a time, converted."""
+    into = into.reshape(values.shape if unpack is None else (*values.shape[:-1], -1))
+    rows = max(1, BLOCK // max(1, int(np.prod(into.shape[1:], dtype=np.int64))))
     for start in range(0, len(values), rows):
-        part = into[start : start + rows]
+        part, given = into[start : start + rows], values[start : start + rows]
+        given = given if unpack is None else unpack(given)
         with np.errstate(over="ignore", invalid="ignore"):
-            part[...] = values[start : start + rows]
+            part[...] = given
         if not _finite(part):
-            if _finite(np.ascontiguousarray(values[start : start + rows])):
+            if _finite(np.ascontiguousarray(given)):
                 got = f"one of {name} beyond its range"
                 raise BadInput(f"Expected weights in {into.dtype.name}, got {got}: choose another.")
             raise BadInput(f"Expected finite weights, got NaN or infinity in {name}: use another.")
@@ -117,11 +145,10 @@ def _spec(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
     return PartitionSpec(*spec)
 
 
-def _check_repeated(folder: ModelFolder, name: str, table: np.ndarray, again: np.ndarray) -> None:
+def _check_repeated(name: str, table: np.ndarray, again: np.ndarray) -> None:
     rows = max(1, BLOCK // max(1, table.shape[-1]))
     for start in range(0, len(table), rows):
         part = slice(start, start + rows)
         if not np.array_equal(table[part], again[part]):
-            got = f"another {brief(name)} in {folder.folder}"
             expected = "Expected the table of embeddings as the unembedding of a tied model"
-            raise BadInput(f"{expected}, got {got}: use another model.")
+            raise BadInput(f"{expected}, got another {name}: use another model.")

@@ -1,6 +1,7 @@
 """Opens a model's folder: its header, and then its weights in the wanted dtype."""
 
 import hashlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from glassesjax.errors import BadInput
-from glassesjax.model.filling import read_arrays
-from glassesjax.model.folder import ModelFolder, read_folder
+from glassesjax.model.filling import Read, Rows, read_arrays
+from glassesjax.model.folder import read_folder
 from glassesjax.model.folder_tokenizer import open_tokenizer
 from glassesjax.model.language import LanguageModel, ModelHeader
-from glassesjax.model.placing import NAMES, Placed, place
+from glassesjax.model.placing import NAMES, Container, Placed, place
+from glassesjax.model.safetensors_file import map_safetensors, read_tensor
+from glassesjax.model.tokenizer import Tokenizer
 from glassesjax.model.weights import build_decoder
 from glassesjax.precision import BF16, F16, F32, F64, FloatFormat, RoundingPlan
 
@@ -39,24 +42,60 @@ def folder_header(
     """
     folder = read_folder(path, weights)
     placed = place(folder)
-    fmt = stored_format(placed) if dtype is None else format_of(dtype)
     tokenizer = open_tokenizer(path, placed.config.vocab_size)
+
+    def reader() -> Read:
+        maps = {path: map_safetensors(path) for path in folder.files}
+
+        def read(name: str) -> Rows:
+            path, entry = folder.tensors[name]
+            return Rows(read_tensor(path, maps[path], name, entry))
+
+        return read
+
+    return header_of(folder, placed, tokenizer, reader, dtype=dtype, mesh=mesh)
+
+
+def header_of(
+    container: Container,
+    placed: Placed,
+    tokenizer: Tokenizer,
+    reader: Callable[[], Read],
+    *,
+    dtype: DTypeLike | None,
+    mesh: Mesh | None,
+) -> ModelHeader:
+    """The header of a model in a container whose own headers are validated.
+
+    Args:
+      container: The headers.
+      placed: Where each weight lies.
+      tokenizer: Of the model.
+      reader: Maps the files, and returns a function that gives a tensor by its name.
+      dtype: Of the weights; that of the files if absent (``stored_format``).
+      mesh: Devices over which large weights are sharded.
+
+    Raises:
+      BadInput: The dtype is not available.
+    """
+    fmt = stored_format(placed) if dtype is None else format_of(dtype)
+    name = str(container.folder)
 
     def read() -> LanguageModel:
         with ThreadPoolExecutor(1) as pool:  # hashed while the weights are read
-            digest = pool.submit(digest_of, folder.files)
-            arrays = read_arrays(folder, placed, np.dtype(fmt.dtype), mesh)
+            digest = pool.submit(digest_of, container.files)
+            arrays = read_arrays(container, placed, reader(), np.dtype(fmt.dtype), mesh)
             decoder = build_decoder(placed.config, arrays)
             source = {
-                "weights": weights_text(folder, placed, fmt),
+                "weights": weights_text(container, placed, fmt),
                 "weights_sha256": digest.result(),
             }
         if fmt in NARROW:
             decoder = decoder.at(RoundingPlan(weights=fmt, mode="native", carrier=F32))
-        return LanguageModel(str(path), decoder, tokenizer, source)
+        return LanguageModel(name, decoder, tokenizer, source)
 
     itemsize = np.dtype(fmt.dtype).itemsize
-    return ModelHeader(str(path), placed.config, tokenizer, read, itemsize)
+    return ModelHeader(name, placed.config, tokenizer, read, itemsize)
 
 
 def stored_format(placed: Placed) -> FloatFormat:
@@ -64,9 +103,14 @@ def stored_format(placed: Placed) -> FloatFormat:
 
     That of the file where it is of 16 bits and no weight is computed from it; float32 else.
     """
-    formats = [FORMATS[NAMES[dtype]] for dtype in placed.dtypes]
+    formats = [format_in(dtype) for dtype in placed.dtypes]
     narrow = len(formats) == 1 and formats[0] in NARROW and not placed.computed
     return formats[0] if narrow else F32
+
+
+def format_in(dtype: str) -> FloatFormat:
+    """The format of a file's numbers; quantized ones are of float32 once they are unpacked."""
+    return FORMATS[NAMES[dtype]] if dtype in NAMES else F32
 
 
 def format_of(dtype: DTypeLike) -> FloatFormat:
@@ -91,17 +135,22 @@ def format_of(dtype: DTypeLike) -> FloatFormat:
     return known[name]
 
 
-def weights_text(folder: ModelFolder, placed: Placed, fmt: FloatFormat) -> str:
+def weights_text(container: Container, placed: Placed, fmt: FloatFormat) -> str:
     """What the weights are, for rows: file, formats, and what was chosen at opening."""
-    (first, *others) = folder.files
-    name = f"{len(folder.files)} shards" if others else first.name
-    stored = " and ".join(NAMES[dtype] for dtype in placed.dtypes)
+    (first, *others) = container.files
+    name = f"{len(container.files)} shards" if others else first.name
+    stored = " and ".join(dtype_names(placed))
     parts = [f"{name} in {stored}"]
-    if not all(fmt.contains(FORMATS[NAMES[dtype]]) for dtype in placed.dtypes):
+    if not all(fmt.contains(format_in(dtype)) for dtype in placed.dtypes):
         parts.append(f"rounded to {fmt.name}")
     elif placed.computed:
         parts.append(f"some computed, in {fmt.name}")
     return "; ".join([*parts, *placed.notes])
+
+
+def dtype_names(placed: Placed) -> tuple[str, ...]:
+    """Names of the dtypes in which the weights are stored; those of quantized ones as they are."""
+    return tuple(NAMES.get(dtype, dtype) for dtype in placed.dtypes)
 
 
 def digest_of(files: tuple[Path, ...]) -> str:

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from glassesjax.errors import MODELS_WANTED, BadInput
+from glassesjax.model.filling import Rows
 from glassesjax.model.gguf_header import TensorEntry, map_file, read_header
+from glassesjax.model.safetensors_file import FLOATS
 
 NUMBERS = ("F64", "I8", "I16", "I32", "I64")  # tensor types that are no model weights
+PLAIN = ("F32", "F16", "BF16")  # numbers as they are
 
 
 class GgufTensors(Mapping):
@@ -26,6 +29,29 @@ class GgufTensors(Mapping):
         self.entries = entries
         self._data = data
 
+    def rows(self, name: str) -> Rows:
+        """One tensor as it is stored, a view of the file.
+
+        Args:
+          name: As in the file.
+
+        Raises:
+          KeyError: There is no such tensor.
+          BadInput: It is of a kind that cannot be de-quantized.
+        """
+        entry = self.entries[name]
+        kind = kind_name(name, entry)
+        # The header is checked: the bytes are there, and rows are whole blocks.
+        outer = entry.shape[:-1]
+        size = int(np.prod(outer, dtype=np.int64)) * entry.row_bytes
+        # (outer * row_bytes) of bytes, no copy; a row of bytes gives a row of weights
+        packed = np.frombuffer(self._data, np.uint8, size, entry.offset)
+        if kind in PLAIN:
+            return Rows(packed.view(FLOATS[kind]).reshape(entry.shape))
+        packed = packed.reshape(*outer, entry.row_bytes)
+        # A vector is one row, which no layout could divide.
+        return Rows(_unpacked(packed, kind)) if not outer else Rows(packed, _unpacking(kind))
+
     def __getitem__(self, name: str) -> np.ndarray:
         """One tensor.
 
@@ -39,28 +65,12 @@ class GgufTensors(Mapping):
           KeyError: There is no such tensor.
           BadInput: It is of a kind that cannot be de-quantized, or holds NaN or infinity.
         """
-        entry = self.entries[name]
-        # The header is checked: the bytes are there, and rows are whole blocks.
-        gguf = _gguf()
-        kind = gguf.GGMLQuantizationType(entry.kind)
-        outer = entry.shape[:-1]
-        size = int(np.prod(outer, dtype=np.int64)) * entry.row_bytes
-        # (outer * row_bytes) of bytes, no copy; a row of bytes gives a row of weights
-        packed = np.frombuffer(self._data, np.uint8, size, entry.offset)
-        expected = "Expected a GGUF file of weights that can be de-quantized to float32"
-        refusal = f"{expected}, got {name} of type {kind.name}: convert the model to another type."
-        if kind.name in NUMBERS:
-            raise BadInput(refusal)
-        try:
-            with np.errstate(all="ignore"):  # scales of damaged blocks overflow; checked below
-                weights = gguf.quants.dequantize(packed.reshape(*outer, entry.row_bytes), kind)
-        except NotImplementedError as error:  # of a kind that the package only names
-            raise BadInput(refusal) from error
+        weights = self.rows(name).numbers
         if not np.isfinite(weights).all():
             got = f"NaN or infinity in {name}"
             raise BadInput(f"Expected finite weights in the GGUF file, got {got}: use another.")
         # A float32 tensor is a view of the mapped file: copy it.
-        return weights.reshape(entry.shape).copy() if kind.name == "F32" else weights
+        return weights.astype(np.float32)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
@@ -69,11 +79,48 @@ class GgufTensors(Mapping):
         return len(self.entries)
 
 
+def kind_name(name: str, entry: TensorEntry) -> str:
+    """The name of a tensor's quantization, such as ``Q4_K``.
+
+    Args:
+      name: Of the tensor, for the message.
+      entry: Its entry in the header.
+
+    Raises:
+      BadInput: It cannot be de-quantized.
+    """
+    gguf = _gguf()
+    kind = gguf.GGMLQuantizationType(entry.kind)
+    expected = "Expected a GGUF file of weights that can be de-quantized to float32"
+    refusal = f"{expected}, got {name} of type {kind.name}: convert the model to another type."
+    if kind.name in NUMBERS:
+        raise BadInput(refusal)
+    try:
+        if kind.name not in PLAIN:
+            block = np.zeros((1, gguf.GGML_QUANT_SIZES[kind][1]), np.uint8)
+            _unpacked(block, kind.name)
+    except NotImplementedError as error:  # of a kind that the package only names
+        raise BadInput(refusal) from error
+    return kind.name
+
+
+def _unpacking(kind: str) -> Any:  # noqa: ANN401  (a function of one argument)
+    return lambda packed: _unpacked(packed, kind)
+
+
+def _unpacked(packed: np.ndarray, kind: str) -> np.ndarray:
+    gguf = _gguf()
+    with np.errstate(
+        all="ignore"
+    ):  # scales of damaged blocks overflow; checked where they are used
+        return gguf.quants.dequantize(packed, gguf.GGMLQuantizationType[kind])
+
+
 def read_gguf(path: Path) -> tuple[dict[str, Any], GgufTensors]:
     """Key-value pairs and de-quantized tensors of a GGUF file.
 
     Args:
-      path: The file.
+      path: The file; of a split model, one part.
 
     Returns:
       Pairs by key, arrays of numbers as numpy arrays; and float32 arrays by tensor name, outermost

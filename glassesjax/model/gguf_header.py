@@ -99,8 +99,7 @@ def read_header(
       The pairs and the tensors.
 
     Raises:
-      BadInput: The file is truncated or damaged, of another byte order or version, or one part of
-        several.
+      BadInput: The file is truncated or damaged, or of another byte order or version.
     """
     reader = _Reader(data, name)
     if data[: len(MAGIC)] != MAGIC:
@@ -118,10 +117,6 @@ def read_header(
     # The number of tensors comes before the pairs, the tensor table after them.
     num_tensors = reader.count(LEAST_TENSOR, "tensors", most=MOST_ENTRIES)
     metadata = _pairs(reader)
-    parts = metadata.get("split.count", 1)
-    if type(parts) is not int or parts > 1:
-        got = f"part of a model in {brief(parts)} files"
-        raise BadInput(f"Expected a GGUF file with a whole model, got {got}: merge them first.")
     # llama.cpp requires a power of two, the specification does not.
     alignment = metadata.get("general.alignment", ALIGNMENT)
     if type(alignment) is not int or alignment <= 0 or alignment % 8:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import importlib.util
 import os
 from pathlib import Path
@@ -18,16 +17,13 @@ from glassesjax.model.decoder import Decoder
 from glassesjax.model.detecting import DECODER_NAME, RUN_RECORD, Kind, kind_of
 from glassesjax.model.folder import CONFIG, INDEX, WEIGHTS
 from glassesjax.model.folder_model import folder_header
-from glassesjax.model.gguf_file import read_gguf
-from glassesjax.model.gguf_llama import check_llama_tensors, llama_arrays, llama_config
-from glassesjax.model.gguf_tokenizer import tokenizer_from_gguf
+from glassesjax.model.gguf_model import gguf_header
 from glassesjax.model.hub import cached_folder
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.stored import SUFFIX, load_decoder, load_header
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.model.toy import toy_config
 from glassesjax.model.trained import TRAINED, trained_file
-from glassesjax.model.weights import build_decoder
 from glassesjax.names import packaged_name
 from glassesjax.tasks.sequences import SYMBOLS
 
@@ -50,15 +46,16 @@ def open_model(
     Args:
       name: ``toy``, ``counter``, ``smollm2``, a key of ``TRAINED``, or the path (text, or any
         ``os.PathLike``) of a model: a folder of ``config.json`` and safetensors, or a file in it; a
-        GGUF file of the llama architecture; a file that ``glassesjax train`` wrote, or its run
+        GGUF file, or its first part; a file that ``glassesjax train`` wrote, or its run
         folder. They are distinguished by content. Or a name of the hub, ``org/name``, which is
         looked up in the local cache of ``huggingface_hub`` and never downloaded. A name that is a
         file or a run folder as well is refused: ``./NAME`` is the folder, ``packaged:NAME`` the
         model of the package.
       dtype: Of the weights: float32, bfloat16, float16, or float64 where 64-bit types are on. If
-        absent, that of a folder whose weights are of 16 bits, float32 else. Weights of 16 bits are
-        widened where they are used: arithmetic is in float32.
-      mesh: Devices over which the large weights of a folder are sharded; one device if absent.
+        absent, that of files all of whose weights are of one type of 16 bits, float32 else. Weights
+        of 16 bits are widened where they are used: arithmetic is in float32.
+      mesh: Devices over which the large weights of a folder or of a GGUF file are sharded; one
+        device if absent.
       positions: For ``toy``, one of ``TOY_POSITIONS``; other models have their own.
       seed: For ``toy``, the seed of its weights; for a run folder, of the decoder in it. Models of
         one decoder do not depend on it.
@@ -106,8 +103,7 @@ def open_header(
         return _header_at(text, dtype, mesh, seed)
     header = _packaged_header(known, positions, seed)
     if dtype is not None or mesh is not None:
-        remedy = "leave dtype and mesh out, or use decoder.at(plan)"
-        raise BadInput(f"Expected a folder with a dtype or a mesh, got {known}: {remedy}.")
+        raise _no_choice(known)
     return header
 
 
@@ -155,6 +151,12 @@ def _known(text: str) -> str | None:
     return packaged_name(text, _packaged_names(), "model", is_one=is_one)
 
 
+def _no_choice(name: str) -> BadInput:
+    expected = "Expected a folder or a GGUF file with a dtype or a mesh"
+    remedy = "leave dtype and mesh out, or use decoder.at(plan)"
+    return BadInput(f"{expected}, got {name}: {remedy}.")
+
+
 def _packaged_header(name: str, positions: str, seed: int) -> ModelHeader:
     match name:
         case "toy":
@@ -164,7 +166,7 @@ def _packaged_header(name: str, positions: str, seed: int) -> ModelHeader:
             model = counter_model()
             return ModelHeader("counter", model.config, model.tokenizer, lambda: model)
         case "smollm2":
-            return _renamed(_gguf_header(smollm2_file()), "smollm2")
+            return _renamed(gguf_header(smollm2_file(), mesh=None), "smollm2")
         case trained:
             return _renamed(_trained_header(trained_file(trained)), trained)
 
@@ -174,11 +176,10 @@ def _header_at(text: str, dtype: Any, mesh: Mesh | None, seed: int) -> ModelHead
     path, kind, folder, weights = _located(text)
     if folder is not None:
         return _renamed(folder_header(folder, weights=weights, dtype=dtype, mesh=mesh), text)
-    if dtype is not None or mesh is not None:
-        remedy = "leave dtype and mesh out, or use decoder.at(plan)"
-        raise BadInput(f"Expected a folder with a dtype or a mesh, got {text!r}: {remedy}.")
     if kind == "gguf" or (kind is None and text.endswith(".gguf")):
-        return _gguf_header(path)
+        return gguf_header(path, dtype=dtype, mesh=mesh)
+    if dtype is not None or mesh is not None:
+        raise _no_choice(repr(text))
     if kind == "trained" or (kind is None and text.endswith(SUFFIX)):
         return _trained_header(path)
     if kind == "run":
@@ -307,40 +308,15 @@ def open_gguf(path: Path) -> LanguageModel:
     """Opens a GGUF file.
 
     Args:
-      path: A file of the llama architecture, quantized in any way that the ``gguf`` package reads.
+      path: A file of one of ``ARCHITECTURES`` (``gguf_families``), quantized in any way that the
+        ``gguf`` package reads; of a split one, its first part.
 
     Returns:
       The model, de-quantized to float32.
 
     Raises:
       BadInput: The file is missing, damaged or foreign, it has a key that changes the
-        function of a llama, a weight is not finite, or the ``gguf`` package is not installed.
+        function of the architecture, a weight is not finite, or the ``gguf`` package is not
+        installed.
     """
-    return _gguf_header(path).read()
-
-
-def _gguf_header(path: Path) -> ModelHeader:
-    """Validates the whole header before a weight is read."""
-    metadata, tensors = read_gguf(path)
-    shapes = {name: entry.shape for name, entry in tensors.entries.items()}
-    # The vocabulary is that of the table: a file need not name its size.
-    table = shapes.get("token_embd.weight", ())
-    if len(table) != 2:
-        got = f"{path}, which has no table of token embeddings"
-        raise BadInput(f"Expected a language model in a GGUF file, got {got}: use another.")
-    # A file without an unembedding shares the table.
-    config = llama_config(metadata, vocab_size=table[0], tied="output.weight" not in shapes)
-    check_llama_tensors(shapes, config)
-    tokenizer = tokenizer_from_gguf(metadata)
-    if (count := len(metadata["tokenizer.ggml.tokens"])) != config.vocab_size:
-        got = f"{config.vocab_size} rows for {count} tokens"
-        raise BadInput(f"Expected one embedding a token in {path}, got {got}: use another file.")
-
-    def read() -> LanguageModel:
-        decoder = build_decoder(config, llama_arrays(tensors, config))
-        with path.open("rb") as file:  # in blocks: the file may be larger than the memory
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        source = {"weights": path.name, "weights_sha256": digest}
-        return LanguageModel(str(path), decoder, tokenizer, source)
-
-    return ModelHeader(str(path), config, tokenizer, read)
+    return gguf_header(path, mesh=None).read()

@@ -1,9 +1,11 @@
-"""GGUF files written byte by byte, whole or damaged; nothing of the reader or of ``gguf``."""
+"""GGUF files written byte by byte, whole or damaged; nothing of ``gguf``."""
 
 import struct
 from typing import NamedTuple
 
 import numpy as np
+
+from glassesjax.model.gguf_model import place_gguf, read_gguf_model
 
 F32 = 0
 LLAMA = {
@@ -77,6 +79,8 @@ def value(given):
             return Raw(6, struct.pack("<f", given))
         case str():
             return Raw(8, string(given))
+        case [bool(), *_]:
+            return array(7, len(given), bytes(given))
         case [str(), *_]:
             return array(8, len(given), b"".join(map(string, given)))
         case list():
@@ -118,6 +122,11 @@ def llama_tensors(rows=5, seed=0):
     return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
 
+def llama_config(path, change=None, **options):
+    """The settings of a small llama, written as by ``llama_file``, from its headers alone."""
+    return place_gguf(read_gguf_model(llama_file(path, change, **options))).config
+
+
 def llama_file(path, change=None, *, tensors=None, alignment=32, move=None, **options):
     """A small llama; ``change`` of its pairs, None for one that is to be absent.
 
@@ -128,4 +137,11 @@ def llama_file(path, change=None, *, tensors=None, alignment=32, move=None, **op
     table, data = table_of(llama_tensors() if tensors is None else tensors, alignment)
     table = [entry._replace(offset=(move or {}).get(entry.name, entry.offset)) for entry in table]
     path.write_bytes(padded(header(pairs, table, **options), alignment) + data)
+    return path
+
+
+def plain_file(path, pairs, tensors):
+    """A file of these pairs and float32 tensors."""
+    table, data = table_of(tensors)
+    path.write_bytes(padded(header(pairs, table)) + data)
     return path

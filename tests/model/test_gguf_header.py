@@ -145,12 +145,6 @@ def test_damaged_pairs_are_refused_in_one_line(pairs, text):
     assert "\n" not in str(error.value)
 
 
-def test_a_part_of_a_model_is_refused_by_name():
-    assert read(whole({"split.count": 1})).version == 3
-    with pytest.raises(BadInput, match="part of a model in 3 files: merge"):
-        read(whole({"split.count": 3}))
-
-
 X, Y = TABLE
 DAMAGED_TABLES = [
     ([X, Y._replace(name="x")], "has the tensor 'x' twice"),
@@ -280,7 +274,6 @@ def test_names_are_shown_escaped_and_short():
         whole({bad: Raw(13, b"")}),
         whole({}, [TABLE[0]._replace(name=bad, offset=8)]),
         whole({"general.alignment": bad}),
-        whole({"split.count": bad}),
     ):
         with pytest.raises(BadInput, match=r"\\x1b\[2J") as error:
             read(content)

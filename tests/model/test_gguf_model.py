@@ -6,12 +6,21 @@ import struct
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model.made_gguf import LLAMA, Entry, Raw, header, llama_file, llama_tensors, padded
+from model.made_gguf import (
+    Entry,
+    Raw,
+    header,
+    llama_config,
+    llama_file,
+    llama_tensors,
+    padded,
+)
 
 from glassesjax.errors import BadInput
 from glassesjax.model import flat_parameters, open_gguf
+from glassesjax.model.gguf_families import ARCHITECTURES
 from glassesjax.model.gguf_file import read_gguf
-from glassesjax.model.gguf_llama import LLAMA_KEYS, LLAMA_NEUTRAL, llama_config
+from glassesjax.model.gguf_keys import NEUTRAL
 from glassesjax.model.gguf_tokenizer import SWITCHES_OFF, tokenizer_from_gguf
 from glassesjax.studies.generate.rows import Job
 
@@ -19,6 +28,9 @@ pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("gguf", "tokenizers")),
     reason="the packages that read models are not installed",
 )
+
+
+LLAMA_NEUTRAL = {**NEUTRAL, **ARCHITECTURES["llama"].neutral}
 
 
 def opened(tmp_path, change=None, **options):
@@ -92,8 +104,8 @@ def test_linear_scaling_is_read_from_all_its_keys(tmp_path, change, scale):
         ({"scaling.type": 1}, "none or linear, got 1"),
         ({"scaling.type": ["linear"]}, "none or linear, got "),
         ({"scaling.factor": 4.0, "scale_linear": 2.0}, "got 4.0 and 2.0"),
-        ({"scaling.factor": 0.0}, "Rotary.scale over 0"),
-        ({"scale_linear": 0.0}, "Rotary.scale over 0"),
+        ({"scaling.factor": 0.0}, r"rope\.scaling\.factor over 0"),
+        ({"scale_linear": 0.0}, r"rope\.scale_linear over 0"),
         ({"scale_linear": -1.0}, "scale_linear of at least 0, got -1.0"),
         ({"scale_linear": float("nan")}, "got nan"),
         ({"scaling.factor": True}, "got True"),
@@ -132,7 +144,6 @@ def test_an_unknown_key_of_the_architecture_is_refused_and_notes_are_not(tmp_pat
     refused(tmp_path, "keys of a plain llama model, got llama = 2", {"llama": 2})
     notes = {"llama.rope.scaling.finetuned": True}
     opened(tmp_path, notes | {"general.name": "made", "other.scale": 3.0, "my.array": [1, 2]})
-    assert not LLAMA_KEYS & LLAMA_NEUTRAL.keys()
 
 
 @pytest.mark.parametrize(
@@ -142,10 +153,10 @@ def test_an_unknown_key_of_the_architecture_is_refused_and_notes_are_not(tmp_pat
         ({"llama.vocab_size": 4}, "got 4"),
         ({"llama.vocab_size": True}, "got True"),
         ({"llama.attention.value_length": 2}, "value_length as wide as its keys, 4, got 2"),
-        ({"llama.attention.key_length": 2}, "tensors that fit its sizes"),
+        ({"llama.attention.key_length": 2}, "tensors that fit its configuration"),
         ({"llama.attention.scale": 0.25}, "attention.scale of 1"),
         ({"llama.attention.scale": 0.0}, "attention.scale of 1"),
-        ({"llama.feed_forward_length": 32}, "tensors that fit its sizes"),
+        ({"llama.feed_forward_length": 32}, "sizes of its tensors, got 32"),
         ({"llama.block_count": 1}, "also 'blk.1"),
         ({"llama.block_count": 3}, r"blk\.2\..* is missing"),
         ({"general.architecture": "granite"}, "got 'granite'"),
@@ -170,10 +181,9 @@ def test_sizes_that_agree_are_accepted(tmp_path):
 
 
 @pytest.mark.parametrize("eps", [1e-5, 1e-6, 1e-13, 3.9e-7])
-def test_epsilon_is_the_decimal_that_was_meant(eps):
-    stored = struct.unpack("<f", struct.pack("<f", eps))[0]
-    change = {"llama.attention.layer_norm_rms_epsilon": stored}
-    assert llama_config(LLAMA | change, vocab_size=5, tied=True).norm.eps == eps
+def test_epsilon_is_the_decimal_that_was_meant(tmp_path, eps):
+    change = {"llama.attention.layer_norm_rms_epsilon": eps}  # stored in float32
+    assert llama_config(tmp_path / "made.gguf", change).norm.eps == eps
 
 
 @pytest.mark.parametrize("rows", [4, 6])
@@ -186,9 +196,7 @@ def test_each_token_needs_its_row(tmp_path, rows):
 def test_weights_that_are_not_finite_are_refused(tmp_path, name, bad):
     tensors = llama_tensors()
     tensors[name].flat[3] = bad
-    refused(
-        tmp_path, f"finite weights in the GGUF file, got NaN or infinity in {name}", tensors=tensors
-    )
+    refused(tmp_path, f"finite weights, got NaN or infinity in {name} of ", tensors=tensors)
 
 
 def test_a_scale_of_a_block_that_is_not_finite_is_refused(tmp_path):
@@ -208,11 +216,26 @@ def test_tensors_of_other_numbers_are_refused_by_name(tmp_path, kind, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["rope_freqs.weight", "blk.0.attn_q.bias", "blk.0.attn_q_norm.weight", "a\nb"]
+    "name",
+    ["rope_factors_long.weight", "blk.0.attn_q.bias", "blk.0.attn_q_norm.weight", "a\nb"],
 )
 def test_tensors_of_another_function_are_refused_by_name(tmp_path, name):
     extra = {name: np.ones(16, np.float32)}
-    refused(tmp_path, "plain llama model, got also", tensors=llama_tensors() | extra)
+    refused(tmp_path, r"a model of LLaMA.*, got also '", tensors=llama_tensors() | extra)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        (np.ones(16), r"\[16\] for \[2\] in rope_freqs\.weight"),
+        (np.array([1.0, 0.0]), r"positive numbers in rope_freqs\.weight, got 0\.0"),
+        (np.array([1.0, np.nan]), r"got NaN or infinity in rope_freqs\.weight"),
+    ],
+    ids=str,
+)
+def test_divisors_of_the_rotation_are_positive_and_one_for_each_pair(tmp_path, numbers, text):
+    extra = {"rope_freqs.weight": numbers.astype(np.float32)}
+    refused(tmp_path, text, tensors=llama_tensors() | extra)
 
 
 def test_offsets_of_a_model_are_looked_at(tmp_path):
@@ -229,7 +252,7 @@ def test_an_unembedding_of_its_own_is_used(tmp_path):
 def test_nothing_of_the_weights_is_read_before_the_header_fits(tmp_path, monkeypatch):
     read = []
     monkeypatch.setattr(
-        "glassesjax.model.gguf_file.GgufTensors.__getitem__", lambda self, name: read.append(name)
+        "glassesjax.model.gguf_file.GgufTensors.rows", lambda self, name: read.append(name)
     )
     for change in ({"llama.expert_count": 8}, {"tokenizer.ggml.model": "llama"}):
         refused(tmp_path, "Expected", change)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from glassesjax.model.config import DecoderConfig
-from glassesjax.model.families.family import Layout, Shape
+from glassesjax.model.by_layer import PositionsByLayer
+from glassesjax.model.config import DecoderConfig, Positions, Rotary
+from glassesjax.model.families.family import PLAIN, Layout, Shape
 
 Part = int
 QUERY, KEY, VALUE = 0, 1, 2
@@ -62,6 +63,28 @@ def grouped(part: Part) -> Layout:
         return split[:, (slice(None, -2), -2, -1)[part]]
 
     return Layout(shapes=shapes, take=take)
+
+
+def neighbors() -> Layout:
+    """Rows of each head in pairs that rotate together, one row behind the other (GGUF of LLaMA)."""
+
+    def take(files: list[np.ndarray], config: DecoderConfig, layer: int) -> np.ndarray:
+        (array,) = files
+        width = config.key_dim
+        one = first_rotary(config.positions)
+        rotated = 0 if one is None else one.rotated_dim(width)
+        # Row 2 i + p of a head goes to p rotated / 2 + i.
+        order = [*range(0, rotated, 2), *range(1, rotated, 2), *range(rotated, width)]
+        rows = np.arange(len(array)).reshape(-1, width)[:, order]
+        return array[rows.reshape(-1)]
+
+    return Layout(shapes=PLAIN.shapes, take=take)
+
+
+def first_rotary(positions: Positions) -> Rotary | None:
+    """The rotary positions of a decoder, also where some of its layers do not rotate."""
+    layers = positions.layers if isinstance(positions, PositionsByLayer) else (positions,)
+    return next((each for each in layers if isinstance(each, Rotary)), None)
 
 
 def without_rows(count: int) -> Layout:

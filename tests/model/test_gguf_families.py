@@ -1,0 +1,163 @@
+"""Each architecture of GGUF: the decoder of the same model's folder, or a refusal by name."""
+
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from model.made_families import ROWS, made
+from model.made_folders import folder
+from model.made_gguf import Entry, header, padded, plain_file
+
+from glassesjax import open_model
+from glassesjax.errors import BadInput
+from glassesjax.model import flat_parameters
+from glassesjax.model.gguf_families import ARCHITECTURES
+
+if importlib.util.find_spec("gguf") is None:
+    pytest.skip("gguf is not installed", allow_module_level=True)
+from model.made_conversions import NotInGguf, converted
+
+LLAMA3 = {
+    **{"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
+    "original_max_position_embeddings": 8,
+}
+CASES = {name: ROWS[name] for name in ROWS if name != "opt"}
+CASES["mistral"] = ROWS["mistral"] | {"sliding_window": None}
+CASES["qwen2"] = ROWS["qwen2"] | {"sliding_window": None, "use_sliding_window": False}
+CASES["gemma2"] = ROWS["gemma2"] | {"tie_word_embeddings": True}
+CASES["falcon 7b"] = ROWS["falcon"] | {"new_decoder_architecture": False}
+CASES["falcon 11b"] = ROWS["falcon"] | {"num_ln_in_parallel_attn": 1}
+CASES["gpt_neox sequential"] = ROWS["gpt_neox"] | {
+    **{
+        "use_parallel_residual": False,
+        "attention_bias": False,
+        "rotary_pct": 0.5,
+        "hidden_size": 16,
+    },
+}
+CASES["llama 3"] = ROWS["llama"] | {"rope_scaling": LLAMA3, "head_dim": 4}
+CASES["phi3 plain"] = ROWS["phi3"] | {"rope_scaling": None, "sliding_window": 5}
+CASES["llama tied"] = ROWS["llama"] | {"tie_word_embeddings": True, "mlp_bias": True}
+YARN = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 16}
+CASES["qwen3 yarn"] = ROWS["qwen3"] | {"rope_scaling": YARN}
+LINEAR = {"rope_type": "linear", "factor": 2.0}
+CASES["gemma3_text linear"] = ROWS["gemma3_text"] | {"rope_scaling": LINEAR, "num_hidden_layers": 7}
+TOKENS = jnp.asarray([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8], jnp.int32)
+
+
+def pair(root, case):
+    """A folder, and the pairs and tensors of a GGUF file of the same model."""
+    kind = case.split()[0]
+    config = CASES[case] | {"model_type": kind}
+    tensors = made(kind, CASES[case])
+    path = folder(root / "folder", config | ({"pad_token_id": 0}), tensors)
+    return path, *converted(config, tensors)
+
+
+@jax.jit
+def logits(decoder):
+    return decoder.logits(decoder(TOKENS)[0])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_file_and_its_folder_are_the_same_decoder(case, tmp_path):
+    path, pairs, tensors = pair(tmp_path, case)
+    file = open_model(plain_file(tmp_path / "made.gguf", pairs, tensors))
+    other = open_model(path)
+    ours, theirs = (flat_parameters(model.decoder) for model in (file, other))
+    assert ours.keys() == theirs.keys()
+    gemma = case.startswith("gemma")
+    for name, weights in ours.items():
+        # Gains of Gemma are stored with the one that the family adds.
+        more = np.float32(1 if gemma and name.endswith("gain") else 0)
+        assert np.array_equal(np.asarray(weights), np.asarray(theirs[name]) + more), name
+    one, two = np.asarray(logits(file.decoder)), np.asarray(logits(other.decoder))
+    # Roundings of a gain's sum and of factors in float32, in logits of some tens.
+    exact = case not in ("llama 3", "phi3") and not gemma
+    apart = np.max(np.abs(one - two), axis=1) / np.max(np.abs(two), axis=1)
+    assert np.all(np.isfinite(one))
+    assert np.max(apart) <= (0 if exact else 1e-5)
+    assert file.config.max_length == other.config.max_length or case == "bloom"
+
+
+def test_every_architecture_is_compared():
+    kinds = {case.split()[0] for case in CASES}
+    assert {row.family for row in ARCHITECTURES.values()} == kinds
+
+
+WIDE = {"hidden_size": 64, "intermediate_size": 96, "n_embd": 64}
+
+
+@pytest.mark.parametrize("name", ["Q8_0", "Q4_1", "BF16"])
+@pytest.mark.parametrize("case", ["llama tied", "phi3 plain", "falcon", "bloom", "gpt2"])
+def test_rows_are_put_in_order_as_they_are_packed(case, name, tmp_path):
+    import gguf
+
+    kind = case.split()[0]
+    sizes = {key: size for key, size in WIDE.items() if key in CASES[case]}
+    config = CASES[case] | sizes
+    pairs, tensors = converted(config | {"model_type": kind}, made(kind, config))
+    quantization = gguf.GGMLQuantizationType[name]
+    matrix = lambda array: array.ndim == 2
+    packed = {n: gguf.quants.quantize(a, quantization) for n, a in tensors.items() if matrix(a)}
+    numbers = {n: gguf.quants.dequantize(a, quantization) for n, a in packed.items()}
+    table, data = [], b""
+    for each, array in tensors.items():
+        stored = packed.get(each, array)
+        table.append(
+            Entry(each, array.shape[::-1], quantization if each in packed else 0, len(data))
+        )
+        data += padded(stored.tobytes())
+    path = tmp_path / "packed.gguf"
+    path.write_bytes(padded(header(pairs, table)) + data)
+    model = open_model(path)
+    whole = open_model(plain_file(tmp_path / "plain.gguf", pairs, tensors | numbers))
+    ours, theirs = (flat_parameters(each.decoder) for each in (model, whole))
+    assert all(np.array_equal(ours[each], theirs[each]) for each in theirs)
+    assert name.lower() in model.source["weights"].lower()
+    narrow = open_model(path, dtype="bfloat16")
+    assert {str(a.dtype) for a in flat_parameters(narrow.decoder).values()} == {"bfloat16"}
+    assert "rounded to bf16" in narrow.source["weights"]
+
+
+@pytest.mark.parametrize(
+    ("case", "change", "text"),
+    [
+        (
+            "qwen2",
+            {"qwen2.attention.sliding_window": 5},
+            r"sliding_window = 0 or without it, got 5",
+        ),
+        ("gemma3_text", {"gemma3.rope.freq_base": None}, r"number gemma3\.rope\.freq_base"),
+        ("gemma3_text", {"gemma3.attention.sliding_window": None}, "sliding_window of at least 1"),
+        ("bloom", {"bloom.feed_forward_length": 33}, "of 32, four times its width, got 33"),
+        ("gpt2", {"gpt2.attention.head_count_kv": 2}, "of 4, that of its queries, got 2"),
+        ("gpt2", {"gpt2.rope.freq_base": 10.0}, "plain gpt2 model, got gpt2.rope.freq_base"),
+        ("qwen3 yarn", {"qwen3.rope.scaling.yarn_ext_factor": 0.5}, "yarn_ext_factor = 1"),
+        ("qwen3 yarn", {"qwen3.rope.scaling.original_context_length": None}, "got none"),
+        ("falcon", {"falcon.tensor_data_layout": "other"}, "= jploski or without it"),
+        ("gpt_neox", {"gptneox.use_parallel_residual": 1}, "use_parallel_residual true or false"),
+    ],
+    ids=str,
+)
+def test_keys_that_are_another_function_are_refused(case, change, text, tmp_path):
+    _, pairs, tensors = pair(tmp_path, case)
+    pairs = {key: value for key, value in (pairs | change).items() if value is not None}
+    with pytest.raises(BadInput, match=text) as error:
+        open_model(plain_file(tmp_path / "made.gguf", pairs, tensors))
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_needs_both_lists_of_factors(tmp_path):
+    _, pairs, tensors = pair(tmp_path, "phi3")
+    del tensors["rope_factors_short.weight"]
+    with pytest.raises(BadInput, match=r"got no rope_factors_short\.weight"):
+        open_model(plain_file(tmp_path / "made.gguf", pairs, tensors))
+
+
+@pytest.mark.parametrize("kind", ["opt", "mistral", "qwen2"])
+def test_what_the_format_has_no_key_for_is_not_converted(kind):
+    with pytest.raises(NotInGguf):
+        converted(ROWS[kind] | {"model_type": kind}, made(kind, ROWS[kind]))
