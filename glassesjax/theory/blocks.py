@@ -52,16 +52,18 @@ KEYS = 64
 class _Maps(NamedTuple):
     """What takes a query or key back to the layer's input, at each token; in units of 2^unit."""
 
-    maps: Float[Array, "places rank head_dim"]
-    sizes: Float[Array, " places"]  # Frobenius norms, without what the norm's direction takes away
-    unit: Int[Array, " places"]
+    maps: Float[Array, "positions rank head_dim"]
+    sizes: Float[
+        Array, " positions"
+    ]  # Frobenius norms, without what the norm's direction takes away
+    unit: Int[Array, " positions"]
 
 
 def _maps(
     factor: Float[Array, "rank head_dim"],
     norm: HeadNorm | None,
     turns: Float[Array, "turned h h"],
-    index: Int[Array, " places"],
+    index: Int[Array, " positions"],
 ) -> _Maps:
     """``W^T J_i^T R_i^T`` of some tokens up to a rotation, J the derivative of the head's norm."""
     turns = turns[jnp.minimum(index, len(turns) - 1)]
@@ -78,7 +80,7 @@ def _maps(
             maps = jnp.pad(maps, [(0, 0), (0, 1), (0, 0)])
         lost = euclidean_norm(across) * euclidean_norm(along)
         sizes = steep * (euclidean_norm(maps, axis=(1, 2)) + lost)
-        # (places, rank, 1) times (places, 1, head_dim)
+        # (positions, rank, 1) times (positions, 1, head_dim)
         maps = steep[:, None, None] * (maps - across[:, :, None] * along[:, None])
     # Products of two are formed below: in these units none can underflow as a whole.
     unit = peak_exponent(sizes[:, None], -1)
@@ -99,14 +101,14 @@ class _Head(NamedTuple):
     query_factor: Float[Array, "rank head_dim"]
     query_norm: HeadNorm | None
     keys: _Maps  # one for all tokens where they have neither turns nor norms
-    turns: Float[Array, "places h h"]
+    turns: Float[Array, "positions h h"]
     unit: Int[Array, ""]  # moved is times 2^-unit
 
 
 def _head(
     layer: LayerHeads,
     constants: LayerConstants,
-    turns: Float[Array, "places h h"],
+    turns: Float[Array, "positions h h"],
     number: Int[Array, ""],
 ) -> _Head:
     shared = number // (len(layer.queries) // len(layer.keys))  # its key-value head
@@ -126,8 +128,8 @@ def _head(
     # Fields of a norm that are None stay so.
     query_norm = jax.tree.map(lambda x: x[number], constants.query_norm)
     key_norm = jax.tree.map(lambda x: x[shared], constants.key_norm)
-    places = len(moved) if key_norm is not None else len(turns)
-    every = jnp.arange(places, dtype=jnp.int32)
+    positions = len(moved) if key_norm is not None else len(turns)
+    every = jnp.arange(positions, dtype=jnp.int32)
     return _Head(
         heads=one,
         moved=times_power(moved, -unit),
@@ -140,7 +142,7 @@ def _head(
     )
 
 
-def _key_slopes(head: _Head, index: Int[Array, " rows"]) -> Float[Array, "rows places"]:
+def _key_slopes(head: _Head, index: Int[Array, " rows"]) -> Float[Array, "rows positions"]:
     """``||W_K^T J_i^T R_i^T q_j||`` of each pair; of each row where all keys have one map."""
     query, (maps, sizes, units) = head.heads.queries[0, index], head.keys
     unit = peak_exponent(query, -1, keepdims=True)
@@ -152,7 +154,7 @@ def _key_slopes(head: _Head, index: Int[Array, " rows"]) -> Float[Array, "rows p
         return safe_sqrt(jnp.sum(turned * turned, axis=-1))
 
     slopes = by_rows(of_keys, len(maps), KEYS)
-    # (rows, 1) and (1, places) -> (rows, places)
+    # (rows, 1) and (1, positions) -> (rows, positions)
     taken = _given_back(query.shape[-1], query.dtype) * euclidean_norm(query)[:, None] * sizes[None]
     return times_power(slopes + taken, unit + units[None])
 
@@ -224,7 +226,7 @@ def _head_rows(head: _Head, index: Int[Array, " rows"]) -> Float[Array, "rows se
 
 @border()
 def repaired_block_bound(
-    heads: LayerHeads, constants: LayerConstants, turns: Float[Array, "places h h"]
+    heads: LayerHeads, constants: LayerConstants, turns: Float[Array, "positions h h"]
 ) -> Float[Array, "seq seq"]:
     r"""Upper bound on the operator norm of every block of one layer's Jacobian.
 

@@ -213,7 +213,7 @@ def logit_slopes(heads: LayerHeads, index: Int[Array, " rows"]) -> Float[Array, 
     return length_factors(heads.sharpness, _seen_by(heads, index), slopes.dtype) * slopes
 
 
-def turns(decoder: Decoder, length: int, dtype: jnp.dtype) -> Float[Array, "kinds places h h"]:
+def turns(decoder: Decoder, length: int, dtype: jnp.dtype) -> Float[Array, "kinds positions h h"]:
     """What positions do to a query or key as a matrix, transposed: row a is where e_a goes.
 
     Args:

@@ -282,7 +282,7 @@ class BlockStack(NamedTuple):
 
     heads: LayerHeads  #: stacked over layers
     constants: LayerConstants  #: likewise
-    turns: Float[Array, "kinds places h h"]  #: of each position: of all layers, or of each kind
+    turns: Float[Array, "kinds positions h h"]  #: of each position: of all layers, or of each kind
     kinds: Int[Array, " layers"]  #: for each layer, which of ``turns`` is its own
     last_slope: Float[Array, ""]  #: 1 / beta_3 of the last token
     shares: Float[Array, " layers"]  #: measured, see ``effective_share``
