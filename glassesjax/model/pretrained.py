@@ -296,10 +296,7 @@ def _gguf_header(path: Path) -> ModelHeader:
     # A file without an unembedding shares the table.
     config = llama_config(metadata, vocab_size=table[0], tied="output.weight" not in shapes)
     check_llama_tensors(shapes, config)
-    tokenizer = tokenizer_from_gguf(metadata)
-    if (count := len(metadata["tokenizer.ggml.tokens"])) != config.vocab_size:
-        got = f"{config.vocab_size} rows for {count} tokens"
-        raise BadInput(f"Expected one embedding a token in {path}, got {got}: use another file.")
+    tokenizer = tokenizer_from_gguf(metadata, config.vocab_size)
 
     def read() -> LanguageModel:
         decoder = build_decoder(config, llama_arrays(tensors, config))
