@@ -4,13 +4,14 @@ Two kinds are read: ``gpt2``, byte-level BPE that splits texts by a rule that th
 ``llama``, SentencePiece BPE. A file of another kind, or of another rule, opens for token numbers.
 """
 
+import importlib.util
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from glassesjax.errors import MODELS_WANTED, BadInput, brief, escaped
-from glassesjax.model.sentencepiece import merges_by_score, sentencepiece_engine
+from glassesjax.model.sentencepiece import Pairs, merges_by_score, sentencepiece_engine
 from glassesjax.model.spelling import BYTE as BYTE_NAME
 from glassesjax.model.spelling import BYTES, SPACE, byte_name
 from glassesjax.model.splitting import SPLITTINGS, Splitting, pre_tokenizer
@@ -98,6 +99,8 @@ def tokenizer_from_gguf(
     tokens = _strings("tokens", keys.get("tokens"))
     if rows is not None and len(tokens) != rows:
         raise _foreign("one embedding a token", f"{rows} rows for {len(tokens)} tokens")
+    if importlib.util.find_spec("tokenizers") is None:
+        raise BadInput(MODELS_WANTED)
     types, numbers = _types(len(tokens), keys), _ids(keys, len(tokens))
     if is_llama:
         defaults = {n: at for n, (at, kind) in LLAMA_IDS.items() if types[at : at + 1] == [kind]}
@@ -261,17 +264,14 @@ def _vocabulary(tokens: list[str], types: list[int]) -> _Vocabulary:
 
 
 def _gpt2_engine(vocabulary: _Vocabulary, merges: list[str], splitting: Splitting) -> Any:  # noqa: ANN401
-    try:
-        from tokenizers import Tokenizer, models, normalizers
-    except ImportError as error:
-        raise BadInput(MODELS_WANTED) from error
-    pairs = []
-    for merge in merges:
-        # A byte-level name has no blank, which it writes as another character.
-        first, _, second = merge.partition(" ")
-        if not first or not second or " " in second:
-            raise _foreign("merges of two tokens with a space between", brief(merge))
-        pairs.append((first, second))
+    from tokenizers import Tokenizer, models, normalizers
+
+    # A byte-level name has no blank, which it writes as another character.
+    foreign = (m for m in merges if m.count(" ") != 1 or m[0] == " " or m[-1] == " ")
+    if (merge := next(foreign, None)) is not None:
+        raise _foreign("merges of two tokens with a space between", brief(merge))
+    split = lambda merge: (merge[: (at := merge.index(" "))], merge[at + 1 :])
+    pairs = Pairs(len(merges), lambda: map(split, merges))
     names = {token: number for number, token in enumerate(vocabulary.tokens)}
     try:
         model = models.BPE(vocab=names, merges=pairs, ignore_merges=splitting.whole_words)
@@ -291,16 +291,15 @@ def _with_space_marks(tokens: list[str], types: list[int]) -> list[str]:
     Converters write them as spaces. Where no space is put before a text, such tokens are merged
     like others, first of all.
     """
-    known = set(tokens)
-    marked = lambda token: token.replace(" ", SPACE)
-    runs = (
-        kind == USER_DEFINED and token and not token.strip(" ")
-        for token, kind in zip(tokens, types, strict=True)
-    )
-    return [
-        marked(token) if run and marked(token) not in known else token
-        for token, run in zip(tokens, runs, strict=True)
-    ]
+    is_run = lambda token: bool(token) and not token.strip(" ")
+    numbers = [n for n, kind in enumerate(types) if kind == USER_DEFINED and is_run(tokens[n])]
+    named = {number: tokens[number].replace(" ", SPACE) for number in numbers}
+    taken = set(named.values()) & set(tokens) if named else set()
+    marked = list(tokens)
+    for number, name in named.items():
+        if name not in taken:
+            marked[number] = name
+    return marked
 
 
 def _scores(vocabulary: _Vocabulary, keys: Mapping[str, Any]) -> np.ndarray:
@@ -316,14 +315,9 @@ def _scores(vocabulary: _Vocabulary, keys: Mapping[str, Any]) -> np.ndarray:
 
 def _order_merges(vocabulary: _Vocabulary, scores: np.ndarray) -> bool:
     """Whether scores differ: some converters write the same one for each token."""
-    longer = [
-        score
-        for token, kind, score in zip(
-            vocabulary.tokens, vocabulary.types, scores.tolist(), strict=True
-        )
-        if kind == NORMAL and len(token) > 1
-    ]
-    return len(longer) < 2 or len(set(longer)) > 1
+    longer = np.asarray([len(token) for token in vocabulary.tokens]) > 1
+    merged = scores[longer & (np.asarray(vocabulary.types) == NORMAL)]
+    return len(merged) < 2 or bool((merged != merged[0]).any())
 
 
 def _llama_engine(

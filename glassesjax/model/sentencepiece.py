@@ -5,7 +5,8 @@ SentencePiece merges the neighbors whose joined text is the token of the highest
 those of higher scores first, which is how published ``tokenizer.json`` files are made.
 """
 
-from collections.abc import Collection, Sequence
+from array import array
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,30 @@ import numpy as np
 from glassesjax.model.spelling import SPACE
 
 
-def merges_by_score(
-    tokens: Sequence[str], scores: np.ndarray, numbers: Collection[int]
-) -> list[tuple[str, str]]:
+class Pairs(Sequence[tuple[str, str]]):
+    """Pairs that are made when they are read.
+
+    Half a million tuples of strings would take as much memory as the tokenizer that reads them.
+
+    Attributes:
+      count: How many there are.
+      made: Makes all of them, in order.
+    """
+
+    def __init__(self, count: int, made: Callable[[], Iterator[tuple[str, str]]]) -> None:
+        self.count, self.made = count, made
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401
+        return list(self)[index]
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return self.made()
+
+
+def merges_by_score(tokens: Sequence[str], scores: np.ndarray, numbers: Collection[int]) -> Pairs:
     """Pairs of tokens that are merged, in the order of merging.
 
     Args:
@@ -29,24 +51,26 @@ def merges_by_score(
     """
     number_of = {tokens[number]: number for number in numbers}
     get = number_of.get
-    made, first, second = [], [], []
+    # Arrays rather than lists: there are half a million pairs in the largest vocabularies.
+    made, first, second = array("i"), array("i"), array("i")
     for token, number in number_of.items():
         for cut in range(1, len(token)):
             if (left := get(token[:cut])) is not None and (right := get(token[cut:])) is not None:
                 made.append(number)
                 first.append(left)
                 second.append(right)
-    whole, left, right = (np.asarray(each, np.int32) for each in (made, first, second))
+    left, right = np.asarray(first), np.asarray(second)
     lengths = np.asarray([len(token) for token in tokens], np.int32)
     # Of one score: longer parts first.
-    order = np.lexsort((-lengths[right], -lengths[left], -scores[whole]))
-    pairs = zip(left[order].tolist(), right[order].tolist(), strict=True)
-    return [(tokens[one], tokens[other]) for one, other in pairs]
+    order = np.lexsort((-lengths[right], -lengths[left], -scores[np.asarray(made)]))
+    left, right = left[order], right[order]
+    name = tokens.__getitem__
+    return Pairs(len(order), lambda: zip(map(name, left), map(name, right), strict=True))
 
 
 def sentencepiece_engine(
     tokens: Sequence[str],
-    merges: list[tuple[str, str]],
+    merges: Sequence[tuple[str, str]],
     *,
     unknown: int | None,
     begins_with_space: bool,
