@@ -19,7 +19,7 @@ from glassesjax.cli import main
 from glassesjax.registry import load
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from model.made_gguf import llama_file
+from model.made_gguf import SENTENCEPIECE, llama_file
 
 TRAINED = Path(glassesjax.__file__).parent / "model" / "trained" / "count_ones.safetensors"
 
@@ -52,7 +52,7 @@ FOLDERS = ("collapse", "influence", "retention", "train")
 
 
 def _damaged_gguf(rng: Random, folder: Path, _: Path) -> Case:
-    path = llama_file(folder / "model.gguf")
+    path = llama_file(folder / "model.gguf", rng.choice(({}, SENTENCEPIECE)))
     path.write_bytes(damage_bytes(rng, path.read_bytes(), within=2400))
     return Case(f"damaged {path.name}", lambda: open_model(str(path)))
 

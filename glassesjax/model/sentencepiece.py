@@ -20,15 +20,15 @@ class Pairs(Sequence[tuple[str, str]]):
     Half a million tuples of strings would take as much memory as the tokenizer that reads them.
 
     Attributes:
-      count: How many there are.
+      size: How many there are.
       made: Makes all of them, in order.
     """
 
-    def __init__(self, count: int, made: Callable[[], Iterator[tuple[str, str]]]) -> None:
-        self.count, self.made = count, made
+    def __init__(self, size: int, made: Callable[[], Iterator[tuple[str, str]]]) -> None:
+        self.size, self.made = size, made
 
     def __len__(self) -> int:
-        return self.count
+        return self.size
 
     def __getitem__(self, index: Any) -> Any:  # noqa: ANN401
         return list(self)[index]
@@ -59,13 +59,13 @@ def merges_by_score(tokens: Sequence[str], scores: np.ndarray, numbers: Collecti
                 made.append(number)
                 first.append(left)
                 second.append(right)
-    left, right = np.asarray(first), np.asarray(second)
+    one, other = np.asarray(first), np.asarray(second)
     lengths = np.asarray([len(token) for token in tokens], np.int32)
     # Of one score: longer parts first.
-    order = np.lexsort((-lengths[right], -lengths[left], -scores[np.asarray(made)]))
-    left, right = left[order], right[order]
+    order = np.lexsort((-lengths[other], -lengths[one], -scores[np.asarray(made)]))
+    one, other = one[order], other[order]
     name = tokens.__getitem__
-    return Pairs(len(order), lambda: zip(map(name, left), map(name, right), strict=True))
+    return Pairs(len(order), lambda: zip(map(name, one), map(name, other), strict=True))
 
 
 def sentencepiece_engine(
