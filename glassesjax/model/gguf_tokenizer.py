@@ -92,6 +92,8 @@ def tokenizer_from_gguf(
     """
     keys = {key.removeprefix(PREFIX): v for key, v in metadata.items() if key.startswith(PREFIX)}
     if (reason := _unreadable(keys)) is not None:
+        if keys.get("model") == "gpt2":
+            _check_keys(metadata, Splitting(()))
         return TokenNumbersOnly(reason, _ends(_ids(keys, rows)))
     is_llama = keys["model"] == "llama"
     splitting = Splitting(()) if is_llama else SPLITTINGS[keys["pre"]]

@@ -288,6 +288,13 @@ def test_a_kind_that_is_not_known_opens_for_token_numbers(change, reason):
     assert "\n" not in str(no.value)
 
 
+def test_a_key_that_is_not_known_is_refused_without_a_rule_as_well():
+    keys = byte_level_keys(published("gpt-2"), "gpt-2")
+    keys["tokenizer.ggml.prf"] = keys.pop("tokenizer.ggml.pre")
+    with pytest.raises(BadInput, match=r"got tokenizer\.ggml\.prf = 'gpt-2'"):
+        tokenizer_from_gguf(keys)
+
+
 def test_scores_that_are_all_the_same_order_nothing():
     keys = sentencepiece_keys("llama2")
     same = np.full(len(keys["tokenizer.ggml.tokens"]), -1000, np.float32)
