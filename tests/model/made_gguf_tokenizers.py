@@ -116,8 +116,8 @@ def byte_level_keys(engine, pre, **keys):
     content = json.loads(engine.to_str())
     tokens, types = _tokens(content)
     merges = [" ".join(pair) for pair in content["model"]["merges"]]
-    found = {"model": "gpt2", "pre": pre, "tokens": tokens, "token_type": types, "merges": merges}
-    return named(found | keys)
+    written = {"model": "gpt2", "pre": pre, "tokens": tokens, "token_type": types, "merges": merges}
+    return named(written | keys)
 
 
 def sentencepiece_keys(kind, **keys):
@@ -133,11 +133,11 @@ def sentencepiece_keys(kind, **keys):
             types[number] = BYTE
         if types[number] == USER_DEFINED:
             tokens[number] = token.replace("\u2581", " ")
-    found = {"model": "llama", "pre": "default", "tokens": tokens, "token_type": types}
-    found |= {"scores": scores, "bos_token_id": 1, "eos_token_id": 2, "unknown_token_id": 0}
+    written = {"model": "llama", "pre": "default", "tokens": tokens, "token_type": types}
+    written |= {"scores": scores, "bos_token_id": 1, "eos_token_id": 2, "unknown_token_id": 0}
     if kind == "gemma3":
-        found["add_space_prefix"] = False
-    return named(found | keys)
+        written["add_space_prefix"] = False
+    return named(written | keys)
 
 
 def named(keys):
@@ -158,12 +158,12 @@ def merged_by_hand(pieces, score_of):
     """SentencePiece as defined: the best pair, the leftmost of them, until there is none."""
     pieces = list(pieces)
     while True:
-        found = [
+        pairs = [
             (-score_of[one + other], at)
             for at, (one, other) in enumerate(itertools.pairwise(pieces))
             if one + other in score_of
         ]
-        if not found:
+        if not pairs:
             return pieces
-        _, at = min(found)
+        _, at = min(pairs)
         pieces[at : at + 2] = [pieces[at] + pieces[at + 1]]

@@ -153,8 +153,8 @@ def test_merging_is_that_of_the_definition(seed):
         text = "".join(rng.choices(letters, k=rng.randint(1, 25))).replace("\u2581", " ")
         spaced = f" {text}" if keys["add_space_prefix"] else text
         by_hand = merged_by_hand(spaced.replace(" ", "\u2581"), score_of)
-        found = [tokenizer.engine.id_to_token(token) for token in tokenizer.encode(text)[1:]]
-        assert found == by_hand, text
+        names = [tokenizer.engine.id_to_token(token) for token in tokenizer.encode(text)[1:]]
+        assert names == by_hand, text
 
 
 def test_bytes_stand_for_letters_without_a_token():
@@ -203,9 +203,9 @@ def test_the_start_token_is_the_rules_where_the_file_does_not_say(name):
     keys = byte_level_keys(published(name), name, bos_token_id=BOS)
     begins = name != "qwen2"
     assert tokenizer_from_gguf(keys).opening == ((BOS,) if begins else ())
-    for says in (True, False):
-        said = tokenizer_from_gguf(keys | {"tokenizer.ggml.add_bos_token": says})
-        assert said.opening == ((BOS,) if says else ())
+    for begins in (True, False):
+        stated = tokenizer_from_gguf(keys | {"tokenizer.ggml.add_bos_token": begins})
+        assert stated.opening == ((BOS,) if begins else ())
     keys.pop("tokenizer.ggml.bos_token_id")
     assert tokenizer_from_gguf(keys).opening == ()
 
@@ -283,9 +283,11 @@ def test_a_kind_that_is_not_known_opens_for_token_numbers(change, reason):
     tokenizer = tokenizer_from_gguf(keys)
     assert isinstance(tokenizer, TokenNumbersOnly)
     assert tokenizer.ends == {2, 3}
-    with pytest.raises(BadInput, match=rf"\(.*{reason}.*\): use a verb with --prompt-tokens") as no:
+    with pytest.raises(
+        BadInput, match=rf"\(.*{reason}.*\): use a verb with --prompt-tokens"
+    ) as refusal:
         tokenizer.encode("a")
-    assert "\n" not in str(no.value)
+    assert "\n" not in str(refusal.value)
 
 
 def test_a_key_that_is_not_known_is_refused_without_a_rule_as_well():
@@ -344,7 +346,7 @@ def test_texts_have_the_tokens_of_published_tokenizers():
         cases = beside.read_text(encoding="utf-8").split("\n__ggml_vocab_test__\n")
         lines = path.with_name(f"{path.name}.out").read_text().splitlines()
         for text, line in zip(cases, lines, strict=False):
-            found = tokenizer.encode(text)[len(tokenizer.opening) :]
-            assert found == tuple(map(int, line.split())), (path.name, text)
+            tokens = tokenizer.encode(text)[len(tokenizer.opening) :]
+            assert tokens == tuple(map(int, line.split())), (path.name, text)
         compared += 1
     assert compared == 12
