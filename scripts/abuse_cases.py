@@ -30,7 +30,7 @@ from glassesjax.registry import load
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # it would warn in each child of this process
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from model.made_folders import LLAMA, folder, llama_tensors
-from model.made_gguf import llama_file
+from model.made_gguf import SENTENCEPIECE, llama_file
 from model.made_tokenizers import KINDS as TOKENIZERS
 from model.made_tokenizers import folder_of, made
 
@@ -65,7 +65,7 @@ FOLDERS = ("collapse", "influence", "retention", "train")
 
 
 def _damaged_gguf(rng: Random, folder: Path, _: Path) -> Case:
-    path = llama_file(folder / "model.gguf")
+    path = llama_file(folder / "model.gguf", rng.choice(({}, SENTENCEPIECE)))
     path.write_bytes(damage_bytes(rng, path.read_bytes(), within=2400))
     return Case(f"damaged {path.name}", lambda: open_model(str(path)))
 

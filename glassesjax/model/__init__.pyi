@@ -28,7 +28,9 @@ from . import pretrained as pretrained
 from . import prompts as prompts
 from . import rope_scaling as rope_scaling
 from . import safetensors_file as safetensors_file
+from . import sentencepiece as sentencepiece
 from . import spelling as spelling
+from . import splitting as splitting
 from . import stored as stored
 from . import stored_config as stored_config
 from . import stored_header as stored_header

@@ -369,6 +369,16 @@ def _gptneox(keys: GgufKeys) -> Config:
     }
 
 
+def _starcoder2(keys: GgufKeys) -> Config:
+    sizes = _dense(keys)
+    return {
+        **_kept(sizes, *_SHARED, _LENGTH, _TIE, "intermediate_size", "num_key_value_heads"),
+        "norm_epsilon": sizes["eps"],
+        "use_bias": "blk.0.attn_q.bias" in keys.shapes,
+        "rope_parameters": _rotation(keys, sizes["head_dim"]),
+    }
+
+
 def _falcon(keys: GgufKeys) -> Config:
     sizes = _dense(keys)
     shared = sizes["num_key_value_heads"]
@@ -437,6 +447,12 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "gpt2": Architecture(family="gpt2", config=_gpt2, fused=True),
     # No file has the activation. llama.cpp computes the tanh form; the family's is exact.
     "gptneox": Architecture(family="gpt_neox", config=_gptneox, fused=True, notes=_GELU),
+    # No file has the window, and llama.cpp computes none.
+    "starcoder2": Architecture(
+        family="starcoder2",
+        config=_starcoder2,
+        notes=("tanh GELU and no window, as llama.cpp has the family",),
+    ),
     "falcon": Architecture(
         family="falcon",
         config=_falcon,

@@ -10,10 +10,16 @@ import numpy as np
 
 ARCHITECTURES = {
     **{name: name for name in ("llama", "smollm3", "qwen2", "qwen3", "phi3", "olmo2")},
-    **{name: name for name in ("gemma", "gemma2", "gpt2", "falcon", "bloom")},
+    **{name: name for name in ("gemma", "gemma2", "gpt2", "falcon", "bloom", "starcoder2")},
     **{"mistral": "llama", "gemma3_text": "gemma3", "gpt_neox": "gptneox"},
 }
-OLDER = ("gpt2", "gpt_neox", "falcon", "bloom")  # of LayerNorm, without keys for a head's width
+OLDER = (
+    "gpt2",
+    "gpt_neox",
+    "falcon",
+    "bloom",
+    "starcoder2",
+)  # of LayerNorm, without keys for a head's width
 # Keys of a configuration under several names, and what the families have where none is given.
 KEYS = {
     "block_count": ("num_hidden_layers", "n_layer"),
@@ -21,7 +27,7 @@ KEYS = {
     "attention.head_count": ("num_attention_heads", "n_head"),
 }
 THETA = {"smollm3": 2e6, "gemma3_text": 1e6}
-EPS = ("rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps")
+EPS = ("norm_epsilon", "rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps")
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
@@ -33,7 +39,7 @@ def architecture(config):
     """The architecture of a configuration, where the format can say all of it."""
     kind = config["model_type"]
     windows = config.get("sliding_window") is not None and not kind.startswith(("gemma", "phi3"))
-    slides = kind == "mistral" or config.get("use_sliding_window")
+    slides = kind in ("mistral", "starcoder2") or config.get("use_sliding_window")
     lost = {
         "OPT": kind == "opt",
         "windows": windows and slides,
@@ -74,7 +80,7 @@ def converted(config, tensors):
     return pairs, arrays | rope_tensors(config, given)
 
 
-TIED = ("gemma", "gemma2", "gemma3_text", "smollm3", "gpt2", "falcon", "bloom")
+TIED = ("starcoder2", "gemma", "gemma2", "gemma3_text", "smollm3", "gpt2", "falcon", "bloom")
 
 
 def head_dim(config, given):
@@ -119,7 +125,8 @@ def sizes(config, given):
 
 def shared_heads(config, heads):
     if config["model_type"] != "falcon":
-        return config.get("num_key_value_heads", heads)
+        usual = 2 if config["model_type"] == "starcoder2" else heads
+        return config.get("num_key_value_heads", usual)
     return config.get("num_kv_heads", heads) if config.get("new_decoder_architecture") else 1
 
 

@@ -26,6 +26,15 @@ TOKENS = {
     "tokenizer.ggml.merges": ["a b"],
     "tokenizer.ggml.bos_token_id": 0,
 }
+# In place of the above: a SentencePiece tokenizer of as many tokens.
+SENTENCEPIECE = {
+    "tokenizer.ggml.model": "llama",
+    "tokenizer.ggml.tokens": ["<unk>", "a", "b", "c", "ab"],
+    "tokenizer.ggml.token_type": [2, 1, 1, 1, 1],
+    "tokenizer.ggml.scores": [0, -3, -2, -4, -1],
+    "tokenizer.ggml.merges": None,
+    "tokenizer.ggml.bos_token_id": None,
+}
 SHAPES = {
     "attn_norm.weight": (16,),
     "attn_q.weight": (16, 16),

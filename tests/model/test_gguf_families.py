@@ -25,6 +25,8 @@ LLAMA3 = {
 }
 CASES = {name: ROWS[name] for name in ROWS if name != "opt"}
 CASES["mistral"] = ROWS["mistral"] | {"sliding_window": None}
+CASES["starcoder2"] = ROWS["starcoder2"] | {"sliding_window": None}
+CASES["starcoder2 plain"] = CASES["starcoder2"] | {"use_bias": False, "tie_word_embeddings": False}
 CASES["qwen2"] = ROWS["qwen2"] | {"sliding_window": None, "use_sliding_window": False}
 CASES["gemma2"] = ROWS["gemma2"] | {"tie_word_embeddings": True}
 CASES["falcon 7b"] = ROWS["falcon"] | {"new_decoder_architecture": False}

@@ -21,7 +21,7 @@ from glassesjax.model import flat_parameters, open_gguf
 from glassesjax.model.gguf_families import ARCHITECTURES
 from glassesjax.model.gguf_file import read_gguf
 from glassesjax.model.gguf_keys import NEUTRAL
-from glassesjax.model.gguf_tokenizer import SWITCHES_OFF, tokenizer_from_gguf
+from glassesjax.model.gguf_tokenizer import SWITCHES, tokenizer_from_gguf
 from glassesjax.studies.generate.rows import Job
 
 pytestmark = pytest.mark.skipif(
@@ -331,15 +331,15 @@ def test_letters_without_a_token_are_not_dropped(tmp_path):
         ({"normalizer.lowercase": True}, r"normalizer\.lowercase false or without it, got True"),
         ({"normalizer.lowercase": 0}, r"normalizer\.lowercase false or without it, got 0"),
         ({"remove_extra_whitespaces": True}, "remove_extra_whitespaces false"),
-        ({"normalizer": "x"}, r"keys of a plain byte-level tokenizer, got tokenizer\.ggml\.norm"),
+        ({"normalizer": "x"}, r"keys of a plain byte-level or .*, got tokenizer\.ggml\.norm"),
         ({"precompiled_charsmap": Raw(9, struct.pack("<IQ", 0, 0))}, "got .*precompiled_charsmap"),
         ({"added_tokens": ["d"]}, r"got tokenizer\.ggml\.added_tokens"),
         ({"scores": Raw(9, struct.pack("<IQ3f", 6, 3, *[0.0] * 3))}, "each of 5 tokens, got 3"),
         ({"scores": ["a"] * 5}, "one number tokenizer.ggml.scores"),
         ({"scores": 1.0}, "one number tokenizer.ggml.scores"),
         ({"token_type": [3, 1, 1, 1]}, "each of 5 tokens, got 4"),
-        ({"pre": "llama-bpe"}, "smollm, gpt-2, got 'llama-bpe'"),
-        ({"pre": None}, "smollm, gpt-2, got None"),
+        ({"pre": 3}, "strings tokenizer.ggml.model and tokenizer.ggml.pre, got 3"),
+        ({"pre": "llama-bpe", "ignore_merges": False}, "ignore_merges true or without it"),
     ],
     ids=str,
 )
@@ -349,10 +349,10 @@ def test_what_would_be_read_otherwise_is_refused(tmp_path, change, text):
 
 def test_keys_of_a_tokenizer_that_leave_it_as_it_is(tmp_path):
     given = {"ggml.scores": Raw(9, struct.pack("<IQ5f", 6, 5, *[0.0] * 5)), "chat_template.x": "y"}
-    given |= {f"ggml.{name}": False for name in SWITCHES_OFF} | {"chat_templates": ["x"]}
+    given |= {f"ggml.{name}": False for name in SWITCHES} | {"chat_templates": ["x"]}
     opened(tmp_path, {f"tokenizer.{name}": value for name, value in given.items()})
     for key in ("tokenizer.huggingface.json", "tokenizer.rwkv.world", "tokenizer.merges"):
-        refused(tmp_path, f"plain byte-level tokenizer, got {key} = '", {key: "x"})
+        refused(tmp_path, f"plain byte-level or .*, got {key} = '", {key: "x"})
     refused(tmp_path, "got tokenizer = 1", {"tokenizer": 1})
 
 
