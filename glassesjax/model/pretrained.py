@@ -118,6 +118,7 @@ class Located(NamedTuple):
     """A file of all weights in it, where it is not the usual one."""
 
 
+@border()
 def locate(name: str) -> Located | None:
     """Where a model lies, by its name or path, as ``open_header`` looks for it.
 
