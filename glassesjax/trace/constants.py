@@ -46,7 +46,7 @@ class LayerConstants(NamedTuple):
     norm1_slope: Float[Array, "*layers seq"]  #: 1 / r_1 of each token, see ``inverse_roots``
     factor: Float[Array, "*layers seq"]  #: 1 + sigma / r_2; 1 where blocks are parallel
     skip: Float[Array, "*layers seq"]  #: the residual's part; with the MLP's where parallel
-    share: Float[Array, "*layers seq"]  #: the attention's part: 1 or |lambda|, times its own norm's
+    share: Float[Array, "*layers seq"]  #: the attention's part, times its own norm's
     value_norms: Float[Array, "*layers heads"]  #: operator norms of W_O W_V
     output_factor: Float[Array, "*layers heads rank value_dim"]  #: R of W_O = Q R
     query_factor: Float[Array, "*layers heads rank head_dim"]  #: R of W_Q^T = Q R, scaled
