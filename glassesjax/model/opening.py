@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from glassesjax.errors import BadInput
 from glassesjax.memory import check_memory
+from glassesjax.model.by_layer import PositionsByLayer
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.pretrained import open_header
@@ -140,8 +141,11 @@ def encoding_name(model: ModelHeader | LanguageModel, positions: str = "none") -
       positions: The toy's encoding in the settings.
 
     Returns:
-      For the toy its name, which distinguishes the window from no positions; otherwise the kind.
+      For the toy its name, which distinguishes the window from no positions; otherwise the kind, or
+      the kinds of all layers where they differ, such as ``rotary+nopositions``.
     """
     if is_toy(model.name):
         return positions
-    return kind_name(model.config.positions).lower()
+    given = model.config.positions
+    layers = given.layers if isinstance(given, PositionsByLayer) else (given,)
+    return "+".join(dict.fromkeys(kind_name(each).lower() for each in layers))

@@ -13,6 +13,7 @@ from glassesjax.memory import size_text
 from glassesjax.model import DecoderConfig, MaskByLayer, PositionsByLayer
 from glassesjax.model.config import Causal, GatedMlp, NoPositions, Rotary, Window
 from glassesjax.model.describing import describe
+from glassesjax.model.opening import encoding_name
 
 
 def printed(capsys, path, status=0):
@@ -93,3 +94,14 @@ def test_a_refused_model_is_one_line(tmp_path, capsys):
     assert not lines
     assert error.count("\n") == 1
     assert "num_local_experts" in error
+
+
+@pytest.mark.parametrize(("name", "kinds"), [("gemma3_text", "rotary"), ("gpt2", "learned")])
+def test_the_encoding_of_a_model_is_that_of_its_layers(name, kinds, tmp_path):
+    row = {"num_hidden_layers": 7} if name == "gemma3_text" else {}
+    assert encoding_name(open_model(family_folder(tmp_path, name, **row))) == kinds
+
+
+def test_kinds_of_layers_that_differ_are_all_named(tmp_path):
+    path = family_folder(tmp_path, "smollm3", num_hidden_layers=4)
+    assert encoding_name(open_model(path)) == "rotary+nopositions"
