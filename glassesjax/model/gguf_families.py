@@ -46,6 +46,7 @@ IN_LAYER = {
 TURNED = ("attention.query", "attention.key")
 FUSED = {"attention.query": QUERY, "attention.key": KEY, "attention.value": VALUE}
 HALVES = {"mlp.gate": 0, "mlp.up": 1}
+PARTIAL = ("phi3", "gpt_neox")  # families whose configurations have a share of coordinates
 Config = dict[str, Any]
 
 
@@ -87,19 +88,36 @@ def read_architecture(keys: GgufKeys, row: Architecture, where: str) -> Reading:
       BadInput: A key is missing, contradicts another, or has an effect that is not supported.
     """
     _check_table(keys)
-    config = Keys({**row.config(keys), "model_type": row.family}, where)
+    given = row.config(keys)
+    share = None if row.family in PARTIAL else _taken_share(given)
+    config = Keys({**given, "model_type": row.family}, where)
     keys.check_all_read(row.neutral)
     reading = FAMILIES[row.family].read(config)
     config.check_all_read()
     settings = {**reading.settings}
     if row.gains_with_one and isinstance(norm := settings["norm"], RMSNorm):
         settings["norm"] = dataclasses.replace(norm, offset=0.0)
+    if share is not None and share != 1:
+        settings["positions"] = _partial(settings["positions"], share, keys)
     if row.divisors and isinstance(rotary := settings["positions"], Rotary):
         rotated = rotary.rotated_dim(settings["head_dim"])
         divisors = tuple(keys.constant("rope_freqs.weight", rotated // 2) or ())
         settings["positions"] = dataclasses.replace(rotary, divisors=divisors or rotary.divisors)
     sources = {ours: _source(ours, source, row) for ours, source in reading.sources.items()}
     return reading._replace(settings=settings, sources=sources, notes=(*row.notes, *reading.notes))
+
+
+def _taken_share(config: Config) -> float | None:
+    """The share of rotated coordinates, which these families have in no configuration."""
+    return config.get("rope_parameters", {}).pop("partial_rotary_factor", None)
+
+
+def _partial(positions: object, share: float, keys: GgufKeys) -> Rotary:
+    """Rotary positions of a part of the coordinates, as llama.cpp computes them of any file."""
+    if not isinstance(positions, Rotary) or positions.divisors:
+        expected = f"{keys.name('rope.dimension_count')} of the head's width with this rotation"
+        raise contradiction(expected, f"{keys.value('rope.dimension_count')}")
+    return dataclasses.replace(positions, fraction=share)
 
 
 def _check_table(keys: GgufKeys) -> None:
@@ -370,10 +388,11 @@ def _gptneox(keys: GgufKeys) -> Config:
 
 
 def _starcoder2(keys: GgufKeys) -> Config:
-    sizes = _dense(keys)
+    sizes = _sizes(keys)
+    _scale(keys, sizes["head_dim"])
     return {
-        **_kept(sizes, *_SHARED, _LENGTH, _TIE, "intermediate_size", "num_key_value_heads"),
-        "norm_epsilon": sizes["eps"],
+        **sizes,
+        "norm_epsilon": keys.number("attention.layer_norm_epsilon"),
         "use_bias": "blk.0.attn_q.bias" in keys.shapes,
         "rope_parameters": _rotation(keys, sizes["head_dim"]),
     }

@@ -110,7 +110,7 @@ def sizes(config, given):
     }
     if kind not in ("gpt2", "gpt_neox", "bloom"):
         keys["attention.head_count_kv"] = shared_heads(config, heads)
-    if kind not in OLDER:
+    if kind not in OLDER or config.get("head_dim"):
         keys |= {"attention.key_length": dim, "attention.value_length": dim}
     if kind == "gpt_neox":
         keys["use_parallel_residual"] = config.get("use_parallel_residual", True)

@@ -1,5 +1,6 @@
 """Each architecture of GGUF: the decoder of the same model's folder, or a refusal by name."""
 
+import dataclasses
 import importlib.util
 
 import jax
@@ -12,7 +13,7 @@ from model.made_gguf import Entry, header, padded, plain_file
 
 from glassesjax import open_model
 from glassesjax.errors import BadInput
-from glassesjax.model import flat_parameters
+from glassesjax.model import build_decoder, flat_parameters
 from glassesjax.model.gguf_families import ARCHITECTURES
 
 if importlib.util.find_spec("gguf") is None:
@@ -26,7 +27,9 @@ LLAMA3 = {
 CASES = {name: ROWS[name] for name in ROWS if name != "opt"}
 CASES["mistral"] = ROWS["mistral"] | {"sliding_window": None}
 CASES["starcoder2"] = ROWS["starcoder2"] | {"sliding_window": None}
-CASES["starcoder2 plain"] = CASES["starcoder2"] | {"use_bias": False, "tie_word_embeddings": False}
+CASES["starcoder2 plain"] = CASES["starcoder2"] | {
+    **{"use_bias": False, "tie_word_embeddings": False, "head_dim": 6},
+}
 CASES["qwen2"] = ROWS["qwen2"] | {"sliding_window": None, "use_sliding_window": False}
 CASES["gemma2"] = ROWS["gemma2"] | {"tie_word_embeddings": True}
 CASES["falcon 7b"] = ROWS["falcon"] | {"new_decoder_architecture": False}
@@ -163,3 +166,24 @@ def test_a_file_needs_both_lists_of_factors(tmp_path):
 def test_what_the_format_has_no_key_for_is_not_converted(kind):
     with pytest.raises(NotInGguf):
         converted(ROWS[kind] | {"model_type": kind}, made(kind, ROWS[kind]))
+
+
+def test_a_file_may_rotate_a_part_of_the_coordinates_of_any_family(tmp_path):
+    _, pairs, tensors = pair(tmp_path, "llama tied")
+    whole = open_model(plain_file(tmp_path / "whole.gguf", pairs, tensors))
+    some = {**pairs, "llama.rope.dimension_count": 0}
+    assert pairs["llama.rope.dimension_count"] == whole.config.key_dim == 2
+    none = open_model(plain_file(tmp_path / "none.gguf", some, tensors))
+    assert (whole.config.positions.fraction, none.config.positions.fraction) == (1.0, 0.0)
+    # The logits are those of the same weights with that share.
+    config = dataclasses.replace(whole.config, positions=none.config.positions)
+    other = build_decoder(config, flat_parameters(whole.decoder))
+    assert np.array_equal(logits(none.decoder), logits(other))
+    assert not np.array_equal(logits(none.decoder), logits(whole.decoder))
+
+
+def test_a_part_of_coordinates_with_a_stretched_rotation_is_refused(tmp_path):
+    _, pairs, tensors = pair(tmp_path, "qwen3 yarn")
+    some = {**pairs, "qwen3.rope.dimension_count": 2}
+    with pytest.raises(BadInput, match=r"qwen3\.rope\.dimension_count of the head's width .*got 2"):
+        open_model(plain_file(tmp_path / "some.gguf", some, tensors))
