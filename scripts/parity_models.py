@@ -123,6 +123,7 @@ CASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "bloom": ("Bloom", {"vocab_size": TOKENS, "hidden_size": 48, "n_layer": 3, "n_head": 6}),
     "opt": ("OPT", OPT),
+    "starcoder 2": ("Starcoder2", {**LLAMA, "sliding_window": None, "head_dim": 6}),
     "starcoder 2, window": ("Starcoder2", {**LLAMA, "sliding_window": 5, "norm_epsilon": 0.1}),
     "starcoder 2, no biases": (
         "Starcoder2",

@@ -28,6 +28,7 @@ KEYS = {
 }
 THETA = {"smollm3": 2e6, "gemma3_text": 1e6}
 EPS = ("norm_epsilon", "rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps")
+TANH = "gelu_pytorch_tanh"
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
@@ -45,6 +46,7 @@ def architecture(config):
         "windows": windows and slides,
         "a scale by layer": config.get("scale_attn_by_inverse_layer_idx"),
         "an activation": "relu" in (config.get("activation_function"), config.get("hidden_act")),
+        "exact GELU": kind == "starcoder2" and config.get("hidden_act", TANH) != TANH,
         "Falcon's ALiBi": kind == "falcon" and config.get("alibi"),
     }
     if parts := [part for part, there in lost.items() if there]:
