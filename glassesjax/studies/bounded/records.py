@@ -8,9 +8,6 @@ from glassesjax.runs.prompt_fields import PromptText
 from glassesjax.runs.row_schema import RowSchema
 
 Norm = Literal["l2", "linf", "relative_l1"]
-# Two orders of the same sums differ by their rounding; the largest difference of a run, this often,
-# is taken for what rounding may make of a distance.
-RESOLUTION = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

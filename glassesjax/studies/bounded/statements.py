@@ -6,12 +6,7 @@ from typing import Literal, NamedTuple
 
 from glassesjax.runs.run import Run
 from glassesjax.studies.bounded.panels import Panel, distance_panels, token_panels
-from glassesjax.studies.bounded.records import (
-    RESOLUTION,
-    BoundedConstants,
-    DistanceRow,
-    TokenRow,
-)
+from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
 
 # Both sides are float sums of a few thousand terms.
 SLACK = 1e-4
@@ -35,18 +30,17 @@ class Violation(NamedTuple):
 def coarsest(rows: Sequence[DistanceRow], constants: BoundedConstants) -> float:
     r"""Upper bound on the resolution of a run, relative to a representation.
 
-    .. math:: \min(1, 8 \, L \cdot T \cdot d \cdot u)
+    .. math:: \min(1, L \cdot T \cdot d \cdot u)
 
     An error of one rounding for each term of the sums of a token's width and of all tokens, in each
-    layer, as often as a resolution takes the differences of a run: where two computations differ by
-    more, "equal" would have no meaning.
+    layer: where two computations differ by more, "equal" would have no meaning.
 
     Returns:
       A bound on ``resolution`` in relative L1.
     """
     tokens = max(row.prompt_tokens for row in rows) + 1
     sums = constants.num_layers * constants.model_dim * tokens
-    return min(1.0, RESOLUTION * sums * ROUNDOFF[constants.dtype])
+    return min(1.0, sums * ROUNDOFF[constants.dtype])
 
 
 def statement_violations(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> Iterator[Violation]:

@@ -115,7 +115,7 @@ def test_nothing_contradicts_a_statement_and_what_would_is_named(rows):
 def test_a_resolution_that_says_nothing_is_a_contradiction(rows, resolution):
     mine = curve(rows, "window", "ones_bos", "relative_l1")
     limit = coarsest([ROWS.read(row) for row in mine], run_of(mine).constants)
-    assert limit == 8 * 3 * 64 * 16 * 2.0**-53  # factor, layers, width, 1 + 14 + 1 tokens
+    assert limit == 3 * 64 * 16 * 2.0**-53  # layers, width, 1 + 14 + 1 tokens
     made = [{**row, "resolution": resolution, "equal": True} for row in mine]
     assert any("too coarse" in line for line in violations(made))
     assert violations([{**row, "resolution": limit} for row in mine]) == []
