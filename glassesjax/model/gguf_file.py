@@ -110,9 +110,8 @@ def _unpacking(kind: str) -> Any:  # noqa: ANN401  (a function of one argument)
 
 def _unpacked(packed: np.ndarray, kind: str) -> np.ndarray:
     gguf = _gguf()
-    with np.errstate(
-        all="ignore"
-    ):  # scales of damaged blocks overflow; checked where they are used
+    # Scales of damaged blocks overflow; numbers are checked where they are used.
+    with np.errstate(all="ignore"):
         return gguf.quants.dequantize(packed, gguf.GGMLQuantizationType[kind])
 
 

@@ -31,7 +31,7 @@ ModelName = Annotated[
     tyro.conf.arg(
         metavar="MODEL",
         help="A name that `glassesjax models` lists; a folder of config.json and safetensors, or"
-        " org/name of one in the cache of huggingface_hub; a .gguf file of the llama architecture;"
+        " org/name of one in the cache of huggingface_hub; a .gguf file of these families;"
         " or what `glassesjax train` wrote: a .safetensors file or its run folder.",
     ),
 ]

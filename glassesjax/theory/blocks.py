@@ -53,9 +53,8 @@ class _Maps(NamedTuple):
     """What takes a query or key back to the layer's input, at each token; in units of 2^unit."""
 
     maps: Float[Array, "positions rank head_dim"]
-    sizes: Float[
-        Array, " positions"
-    ]  # Frobenius norms, without what the norm's direction takes away
+    # Frobenius norms, without what the norm's direction takes away
+    sizes: Float[Array, " positions"]
     unit: Int[Array, " positions"]
 
 

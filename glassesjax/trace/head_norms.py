@@ -26,9 +26,8 @@ class HeadNorm(NamedTuple):
     along: Float[Array, "*layers heads seq head_dim"]  #: e, of each head its own coordinates
     gain: Float[Array, "*layers heads head_dim"]  #: offset included
     across: Float[Array, "*layers heads seq rank"]  #: Q^T W^T e, where W_h^T = Q R of the head
-    rest: (
-        Float[Array, "*layers heads seq"] | None
-    )  #: length of W^T e outside Q; None where heads have each
+    #: length of W^T e outside Q; None where each head has a norm of its own
+    rest: Float[Array, "*layers heads seq"] | None
 
 
 def head_norm(

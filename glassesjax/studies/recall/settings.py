@@ -21,7 +21,7 @@ class RecallSettings:
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """A model that reads texts: smollm2; a folder of config.json and safetensors, or org/name of
-    one in the cache of huggingface_hub; or a .gguf file of the llama architecture."""
+    one in the cache of huggingface_hub; or a .gguf file of these families."""
     tasks: tuple[Literal["verse", "said"], ...] = ("verse", "said")
     """verse: how a verse begins, by its reference. said: who spoke, by the words spoken."""
     lengths: tuple[int, ...] = (512,)
