@@ -9,7 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from glassesjax.borders import border
-from glassesjax.model.config import ConstantTemperature, NoPositions, RMSNorm
+from glassesjax.model.config import (
+    ConstantTemperature,
+    DecoderConfig,
+    GatedMlp,
+    NoPositions,
+    RMSNorm,
+)
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.positions import Layout
 from glassesjax.precision import euclidean_norm
@@ -86,6 +92,29 @@ def score_roundoff(
     y = decoder.final_norm(resid)[at]
     out = _rows(decoder.unembedding) * euclidean_norm(y) * (2 * config.model_dim + FEW)
     return (total + out) * jnp.finfo(plan.dtype).eps / 2  # eps is 2 u
+
+
+def layer_terms(config: DecoderConfig) -> int:
+    """Terms of the sums behind a coordinate of one layer's output, sums over tokens not counted.
+
+    Norms, projections, logits, the output of the heads and the MLP, with some roundings for each
+    function: every one of them may err by a unit roundoff.
+
+    Args:
+      config: Settings of the decoder.
+
+    Returns:
+      An upper bound, for every norm is counted as one that removes the mean; biases are among the
+      roundings of functions.
+    """
+    dim, key = config.model_dim, config.key_dim
+    norms = {"before": 2, "after": 2, "both": 4}[config.norm_place]
+    width = {"none": 0, "head": key, "whole": config.num_heads * key}[config.qk_norm]
+    projected = 3 * dim + key + config.num_heads * config.value_dim
+    mlp = (2 if isinstance(config.mlp, GatedMlp) else 1) * dim + config.mlp_dim
+    # Each norm, with those of queries and keys; the soft cap, the softmax and the activation.
+    functions = norms + 2 * (config.qk_norm != "none") + 3
+    return 2 * (norms * dim + 2 * width) + projected + mlp + functions * FEW
 
 
 def _rows(x: Float[Array, "rows width"]) -> Float[Array, ""]:

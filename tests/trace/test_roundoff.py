@@ -1,5 +1,7 @@
 """The bound on rounding: over what float32 does, and far under what another count does."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from glassesjax.model import (
     Bidirectional,
     DecoderConfig,
     DenseMlp,
+    GatedMlp,
     Layout,
     RMSNorm,
     Rotary,
@@ -17,7 +20,7 @@ from glassesjax.model import (
     flat_parameters,
 )
 from glassesjax.trace.constants import GELU_LIPSCHITZ
-from glassesjax.trace.roundoff import FEW, score_roundoff
+from glassesjax.trace.roundoff import FEW, layer_terms, score_roundoff
 
 CONFIG = DecoderConfig(vocab_size=3, num_heads=2, model_dim=8, mask=Bidirectional())
 TOKENS = (0, 1, 1, 2, 1, 0)
@@ -129,3 +132,16 @@ def test_sizes_of_rows_are_their_norms():
     steepest = np.max(np.linalg.norm(slopes, axis=1))
     by_hand = steepest * np.sqrt(2) * (5 + 5) + 5 * np.sqrt(5) / root * (2 * 2 + FEW)
     assert found * 2.0**53 == pytest.approx(by_hand, rel=64 * 2.0**-53, abs=0)
+
+
+def test_terms_of_a_layer_are_those_of_its_sums():
+    plain = DecoderConfig(vocab_size=3, num_heads=4, model_dim=64)
+    norms, projections, logits, output, mlp = 2 * 128, 3 * 64, 16, 64, 64 + 256
+    assert layer_terms(plain) == norms + projections + logits + output + mlp + 5 * FEW
+    modern = dataclasses.replace(
+        plain, num_kv_heads=2, head_dim=8, norm_place="both", qk_norm="head", mlp=GatedMlp(dim=24)
+    )
+    norms, logits, output, mlp = 4 * 128 + 4 * 8, 8, 32, 2 * 64 + 24
+    assert layer_terms(modern) == norms + projections + logits + output + mlp + 9 * FEW
+    whole = dataclasses.replace(modern, qk_norm="whole")
+    assert layer_terms(whole) - layer_terms(modern) == 4 * (32 - 8)

@@ -8,6 +8,9 @@ from glassesjax.runs.prompt_fields import PromptText
 from glassesjax.runs.row_schema import RowSchema
 
 Norm = Literal["l2", "linf", "relative_l1"]
+# Two orders of the same sums differ by their rounding; the largest difference of a run, this often,
+# is taken for what rounding may make of a distance.
+RESOLUTION = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,6 +130,9 @@ class BoundedConstants(ModelConstants):
     """Nothing is rounded on purpose."""
     num_layers: int
     """Layers of the model."""
+    layer_terms: int | None = None
+    """Terms of the sums behind a coordinate in one layer, those over tokens not counted; missing in
+    runs of before it was recorded."""
     method: Literal["estimated", "exact"]
     """As on the command line."""
     probes: int | None

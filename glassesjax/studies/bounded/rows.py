@@ -26,7 +26,7 @@ from glassesjax.model.prompts import family_prompt, start_length
 from glassesjax.precision import F32, F64
 from glassesjax.runs.model_fields import prompt_text
 from glassesjax.runs.prompt_fields import PromptText
-from glassesjax.studies.bounded.records import DistanceRow, Norm, TokenRow, Vectors
+from glassesjax.studies.bounded.records import RESOLUTION, DistanceRow, Norm, TokenRow, Vectors
 from glassesjax.tasks.sequences import run_family
 from glassesjax.theory.pruned import counted_up_to, equal_from, paths_left, retained_pairs
 from glassesjax.trace.collapse import distance
@@ -35,9 +35,6 @@ from glassesjax.trace.rollout import Rollout
 from glassesjax.trace.shares import squared_shares
 
 NORMS: tuple[Norm, ...] = get_args(Norm)
-# Two orders of the same sums differ by their rounding; the largest difference of a run, this often,
-# is taken for what rounding may make of a distance.
-RESOLUTION = 8
 
 
 class Runs(NamedTuple):

@@ -16,6 +16,7 @@ from glassesjax.studies.bounded.page import bounded_page, headline, values
 from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
 from glassesjax.studies.bounded.settings import BoundedSettings
 from glassesjax.studies.bounded.summary import BoundedSummary, summarize
+from glassesjax.trace.roundoff import layer_terms
 
 BoundedResult = Result[DistanceRow | TokenRow, BoundedConstants, BoundedSummary]
 
@@ -37,6 +38,7 @@ def open_run(settings: BoundedSettings) -> Opened[DistanceRow | TokenRow, Bounde
         "bounded",
         settings,
         model,
+        layer_terms=layer_terms(model.config),
         probes=settings.probes if settings.method == "estimated" else None,
         tiling=str(dataclasses.replace(TILING, prefill_chunk=CHUNK)),
     )

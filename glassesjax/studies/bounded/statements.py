@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from glassesjax.runs.run import Run
 from glassesjax.studies.bounded.panels import Panel, distance_panels, token_panels
-from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
+from glassesjax.studies.bounded.records import RESOLUTION, BoundedConstants, DistanceRow, TokenRow
 
 # Both sides are float sums of a few thousand terms.
 SLACK = 1e-4
@@ -30,16 +30,24 @@ class Violation(NamedTuple):
 def coarsest(rows: Sequence[DistanceRow], constants: BoundedConstants) -> float:
     r"""Upper bound on the resolution of a run, relative to a representation.
 
-    .. math:: \min(1, L \cdot T \cdot d \cdot u)
+    .. math:: \min(1, 8 \cdot 2 \, L (m + 2 T) \, u)
 
-    An error of one rounding for each term of the sums of a token's width and of all tokens, in each
-    layer: where two computations differ by more, "equal" would have no meaning.
+    One rounding for each term of the sums behind a coordinate, relative to the representation: m in
+    a layer, and T tokens twice, in the softmax and in the average; attention averages the errors of
+    tokens and does not add them. Two computations differ by twice that, and a resolution is 8 times
+    their difference. No layer is supposed to enlarge what enters it: where one does so much that
+    the resolution is larger, "equal" would have no meaning, and the run is reported.
+
+    Runs without ``layer_terms`` have :math:`\min(1, L \cdot T \cdot d \cdot u)`.
 
     Returns:
       A bound on ``resolution`` in relative L1.
     """
-    tokens = max(row.prompt_tokens for row in rows) + 1
-    sums = constants.num_layers * constants.model_dim * tokens
+    tokens, terms = max(row.prompt_tokens for row in rows) + 1, constants.layer_terms
+    if terms is None:
+        sums = constants.num_layers * constants.model_dim * tokens
+    else:
+        sums = RESOLUTION * 2 * constants.num_layers * (terms + 2 * tokens)
     return min(1.0, sums * ROUNDOFF[constants.dtype])
 
 

@@ -10,6 +10,7 @@ from glassesjax.studies.bounded.run import result
 CONSTANTS = {
     "study": "bounded", "model": "toy", "weights": "toy seed 0", "model_seed": 0, "seed": 0,
     "model_dim": 64, "dtype": "float64", "rounding": "none", "num_layers": 3, "method": "exact",
+    "layer_terms": 848,
 }  # fmt: skip
 
 

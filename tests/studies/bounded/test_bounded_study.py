@@ -115,10 +115,16 @@ def test_nothing_contradicts_a_statement_and_what_would_is_named(rows):
 def test_a_resolution_that_says_nothing_is_a_contradiction(rows, resolution):
     mine = curve(rows, "window", "ones_bos", "relative_l1")
     limit = coarsest([ROWS.read(row) for row in mine], run_of(mine).constants)
-    assert limit == 3 * 64 * 16 * 2.0**-53  # layers, width, 1 + 14 + 1 tokens
+    assert limit == 8 * 2 * 3 * (848 + 2 * 16) * 2.0**-53  # three layers, 1 + 14 + 1 tokens
     made = [{**row, "resolution": resolution, "equal": True} for row in mine]
     assert any("too coarse" in line for line in violations(made))
     assert violations([{**row, "resolution": limit} for row in mine]) == []
+
+
+def test_runs_of_before_the_terms_were_recorded_keep_their_limit(rows):
+    mine = curve(rows, "window", "ones_bos", "relative_l1")
+    constants = dataclasses.replace(run_of(mine).constants, layer_terms=None)
+    assert coarsest([ROWS.read(row) for row in mine], constants) == 3 * 64 * 16 * 2.0**-53
 
 
 def test_a_trunk_as_long_as_the_context_is_fine(model):
