@@ -1,15 +1,15 @@
 """Runs every instrument on a small bf16 folder of each family, and writes docs/models.md's table.
 
-A tenth of a minute a run on one core. What an instrument refuses stands below the table in its own
-words. Run with the project's own environment:
+Each in a process of its own, for one process has room for some thousands of compiled programs
+only. A quarter of a minute a run on one core. What an instrument refuses stands below the table in
+its own words. Run with the project's own environment:
 
     .venv/bin/python scripts/make_coverage.py
 """
 
-import contextlib
 import dataclasses
-import io
 import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,6 @@ from model.made_families import ROWS, family_folder
 from model.made_folders import BF16
 from model.made_tokenizers import folder_of
 
-from glassesjax.cli import run
 from glassesjax.files import write_by_rename
 from glassesjax.model.families.table import FAMILIES
 
@@ -75,14 +74,18 @@ def outcomes(family: str, instruments: tuple[str, ...]) -> Iterator[str]:
         folder = family_folder(Path(root) / family, family, BF16, **SIZES)
         folder_of(folder, "llama3")
         for name in instruments:
-            printed = io.StringIO()
             words = [name, str(folder), *INSTRUMENTS[name].split(), "--out", f"{root}/{name}"]
-            with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-                status = run(words)
-            if status not in (0, 2):
-                raise RuntimeError(f"{name} on {family}: status {status}\n{printed.getvalue()}")
-            line = printed.getvalue().strip().splitlines()[-1].removeprefix("glassesjax: ")
-            yield COVERED if status == 0 else re.sub(r"\S*" + re.escape(root) + r"\S*", "DIR", line)
+            ran = subprocess.run(
+                [sys.executable, "-m", "glassesjax", *words], capture_output=True, text=True
+            )
+            if ran.returncode not in (0, 2):
+                ended = f"{name} on {family}: status {ran.returncode}"
+                raise RuntimeError(f"{ended}\n{ran.stdout}\n{ran.stderr}")
+            if ran.returncode == 0:
+                yield COVERED
+            else:
+                line = ran.stderr.strip().splitlines()[-1].removeprefix("glassesjax: ")
+                yield re.sub(r"\S*" + re.escape(root) + r"\S*", "DIR", line)
 
 
 def table(found: Mapping[str, list[str]]) -> str:
