@@ -89,14 +89,36 @@ def drawn(every: Iterable[Mutant], settings: Settings) -> list[Mutant]:
 
 
 def matched(every: Iterable[Mutant], row: Row) -> Mutant | None:
-    """A stored mutant in today's code, wherever its function now stands; None if it has changed."""
+    """A stored mutant in today's code, wherever its function now stands; None if it has changed.
+
+    Where another part of the function has changed, or the function's name: by the lines that the
+    mutant changes, if they still stand in its module or in a function of this name, and there once.
+    """
+    every = list(every)
     fits = [mutant for mutant in every if key_of(mutant)[1:] == key_of(row)[1:]]
     fits.sort(key=lambda mutant: mutant.module != row["module"])
-    return fits[0] if fits else None
+    if fits:
+        return fits[0]
+    lines = _bare_lines(str(row["code"]))
+    for place, name in ((0, "module"), (1, "function")):
+        near = [other for other in every if other.kind == row["kind"] and other[place] == row[name]]
+        fits = [mutant for mutant in near if _bare_lines(difference(mutant)) == lines]
+        if fits:
+            return fits[0] if len(fits) == 1 else None
+    return None
+
+
+def _bare_lines(text: str) -> list[str]:
+    """Lines without spaces and comments."""
+    return [re.sub(r"\s+(#.*)?", "", line) for line in text.splitlines()]
 
 
 def watchers(mutant: Mutant, killer: str = "") -> list[str]:
-    """Test files that may notice: of the function, the module, its names, and what imports it."""
+    """Test files that may notice: of the function, the module, its names, and what imports it.
+
+    Tests of other packages count where these have none that imports the module. The test that
+    noticed it before comes first, wherever it now stands.
+    """
     path = Path(mutant.module)
     package, stem = path.parts[1], path.stem
     exports = re.findall(r"^(?:def|class) ([A-Za-z]\w*)|^([A-Z]\w*) =", path.read_text(), re.M)
@@ -104,9 +126,10 @@ def watchers(mutant: Mutant, killer: str = "") -> list[str]:
     dotted = f"glassesjax.{package}.{stem}"
     near = [other for other in modules() if f"{dotted} import" in other.read_text()]
     nearby = {str(other.with_suffix("")).replace("/", ".") for other in near}
+    texts = {test: test.read_text() for test in sorted(Path("tests").rglob("test_*.py"))}
 
     def rank(test: Path) -> int:
-        text, imported = test.read_text(), set(re.findall(r"\w+", _imports(test.read_text())))
+        text, imported = texts[test], set(re.findall(r"\w+", _imports(texts[test])))
         if mutant.function in imported:
             return 0
         if stem in test.stem or dotted in text:
@@ -116,13 +139,17 @@ def watchers(mutant: Mutant, killer: str = "") -> list[str]:
         stems = any(other.stem in test.stem for other in near)
         return 3 if stems or any(f"{other} import" in text for other in nearby) else 4
 
-    tests = [
-        path for name in (package, *PACKAGES) for path in Path("tests", name).glob("test_*.py")
-    ]
-    ranked = sorted(
-        (str(test) != killer.partition("::")[0], rank(test), str(test)) for test in tests
-    )
-    return list(dict.fromkeys(test for far, place, test in ranked if place < 4 or not far))
+    inside = [test for test in texts if test.parts[1] in (package, *PACKAGES) and rank(test) < 4]
+    inside = inside or [test for test in texts if f"{dotted} import" in texts[test]]
+    first = _files_of(killer, texts)
+    return [str(test) for test in dict.fromkeys((*first, *sorted(inside, key=rank)))]
+
+
+def _files_of(test: str, texts: dict[Path, str]) -> list[Path]:
+    """The file of a test as pytest names it, or those to which the test may have moved."""
+    file, _, name = test.partition("::")
+    files = [path for path, text in texts.items() if name and f"def {name}(" in text]
+    return [Path(file)] if Path(file) in files else files
 
 
 def _imports(text: str) -> str:
@@ -143,6 +170,8 @@ def fate(mutant: Mutant, tests: Sequence[str], root: Path, timeout: int) -> str:
 
 def failing(tests: Sequence[str], root: Path, timeout: int) -> str:
     """The first test that fails, file by file; the first file if none ran; nothing if all pass."""
+    if not tests:
+        return ""  # pytest would take all there are
     pytest = ["-m", "pytest", "-x", "-q", "-rfE", "--tb=no", "-p", "no:cacheprovider"]
     pytest += ["-p", "no:ceiling"]  # a mutant that only costs more is not noticed
     environment = os.environ | {"PYTHONPATH": str(root), "SHAPES": "1"}

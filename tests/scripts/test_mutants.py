@@ -80,19 +80,90 @@ def test_words_types_and_refusals_are_no_formulas():
     ]
 
 
-def test_a_mutant_is_found_again_after_a_move_and_not_after_a_change():
-    before = formula_mutants.mutants_of("glassesjax/a.py", SOURCE.format("2 * x"))
+def written(module, source):
+    """The mutants of a module of this source, which is written below the current folder."""
+    path = Path("glassesjax", module)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(source)
+    return formula_mutants.mutants_of(str(path), source)
+
+
+def stored_rows(found):
+    """As the stored file has them."""
+    keys = [dict(zip(mutants.KEY, mutants.key_of(row), strict=True)) for row in found]
+    return [key | {"code": mutants.difference(row)} for key, row in zip(keys, found, strict=True)]
+
+
+def test_a_mutant_is_found_again_after_a_move_and_not_after_a_change(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = written("a.py", SOURCE.format("2 * x"))
+    rows = stored_rows(before)
     moved = SOURCE.format("2 * x  # twice").replace("rounded", "or so").replace(" -> float", "")
-    source = moved.replace("def", "import jax\n\n\n@border()\ndef", 1)
-    after = formula_mutants.mutants_of("glassesjax/b.py", source)
-    for row in before:
-        stored = dict(zip(mutants.KEY, mutants.key_of(row), strict=True))
+    after = written("b.py", moved.replace("def", "import jax\n\n\n@border()\ndef", 1))
+    other = written("a.py", SOURCE.format("3 * x"))
+    for row, stored in zip(before, rows, strict=True):
         found = mutants.matched(after, stored)
         assert found is not None
         assert found.module == "glassesjax/b.py"
         assert found.code.splitlines()[-1].removesuffix("  # twice") == row.code.splitlines()[-1]
-        other = formula_mutants.mutants_of("glassesjax/a.py", SOURCE.format("3 * x"))
         assert mutants.matched(other, stored) is None
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "first", "formula", "again"),
+    [
+        ("m.py", "product", "a - 1", "a * b", True),
+        ("m.py", "times", "a", "a * b  # of both", True),
+        ("n.py", "product", "a - 1", "a * b", True),
+        ("n.py", "times", "a", "a * b", False),
+        ("m.py", "product", "a", "b * a", False),
+    ],
+)
+def test_a_mutant_is_found_again_by_the_lines_that_it_changes(
+    tmp_path, monkeypatch, module, function, first, formula, again
+):
+    """Where the name of the function or another line of it differs; not where they stand twice."""
+    monkeypatch.chdir(tmp_path)
+    source = "def {}(a, b):\n    a = {}\n    return {}\n".format
+    rows = stored_rows(written("m.py", source("product", "a", "a * b")))
+    [stored] = [row for row in rows if row["code"] == "-    return a * b\n+    return (a / b)"]
+    today = written(module, source(function, first, formula))
+    found = mutants.matched(today, stored)
+    assert (found is not None) == again
+    assert found is None or "return (a / b)" in found.code
+    assert mutants.matched([*today, *today], stored) is None
+
+
+def test_nearest_tests_follow_modules_and_tests_that_move(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = "from glassesjax.trace.shares import share\n"
+    for name, text in {
+        "glassesjax/trace/shares.py": "def share(x):\n    return 2 * x\n",
+        "glassesjax/cache/policies.py": "",
+        "glassesjax/precision/norms.py": "",
+        "glassesjax/precision/rounding.py": "",
+        "glassesjax/trace/rows.py": "from glassesjax.trace.shares import share\n",
+        "tests/studies/test_far.py": f"{line}\n\ndef test_share():\n    pass\n",
+        "tests/studies/test_other.py": "def test_moved():\n    pass\n",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    module = Path("glassesjax/trace/shares.py")
+    [mutant, *_] = formula_mutants.mutants_of(str(module), module.read_text())
+    # No test of its own package: those elsewhere that import it.
+    assert mutants.watchers(mutant) == ["tests/studies/test_far.py"]
+    # First the test that noticed it, by its name where its file has gone.
+    far, other = "tests/studies/test_far.py", "tests/studies/test_other.py"
+    assert mutants.watchers(mutant, "tests/trace/test_gone.py::test_moved") == [other, far]
+    assert mutants.watchers(mutant, "timeout") == [far]
+    for name, text in (("test_rows", ""), ("test_any", line)):
+        near = tmp_path / f"tests/trace/{name}.py"
+        near.parent.mkdir(exist_ok=True)
+        near.write_text(text)
+    near = ["tests/trace/test_any.py", "tests/trace/test_rows.py"]
+    assert mutants.watchers(mutant) == near
+    assert mutants.watchers(mutant, f"{far}::test_share") == [far, *near]
 
 
 def test_the_draw_changes_only_where_the_code_does():
@@ -142,6 +213,7 @@ def test_a_mutant_meets_tests_and_the_file_is_restored(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # of which importing takes seconds
     assert mutants.fate(dropped, tests, tmp_path, 60) == "test_b.py::test_one"
     assert mutants.fate(dropped, tests[:1], tmp_path, 60) == "survived"
+    assert mutants.fate(dropped, [], tmp_path, 60) == "survived"  # and not all tests there are
     assert (tmp_path / "pkg.py").read_text() == text
 
     def run(*_, timeout, **__):
