@@ -13,6 +13,7 @@ inequality that needs it does not apply.
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -121,27 +122,56 @@ def row_change_bound_by_increments(
     return 2 * change + 2 * self_weight
 
 
+class _Factors(NamedTuple):
+    """What one layer multiplies the distance and attention's movement by, at most."""
+
+    keep: Float[Array, "*layers"]  #: the distance, up to after attention
+    moved: Float[Array, "*layers"]  #: sum R T, likewise
+    grow: Float[Array, "*layers"]  #: the distance, up to the end of the layer
+    add: Float[Array, "*layers"]  #: sum R T, likewise
+
+
+def _factors(rows: LayerRows) -> _Factors:
+    one = lambda field: jnp.ones_like(rows.mlp_lipschitz) if field is None else field
+    keep, moved = jnp.abs(one(rows.keep)), jnp.abs(one(rows.share)) * one(rows.attn_norm_lipschitz)
+    mlp = rows.mlp_lipschitz * rows.norm_lipschitz * one(rows.mlp_norm_lipschitz)
+    parallel = False if rows.parallel is None else rows.parallel
+    # In a parallel block the MLP reads what attention reads, and moves by that alone.
+    grow = jnp.where(parallel, keep + mlp, (1 + mlp) * keep)
+    return _Factors(keep, moved, grow, add=jnp.where(parallel, moved, (1 + mlp) * moved))
+
+
 @border()
 def layer_certificate(rows: LayerRows, norm: Norm) -> LayerCertificate:
     r"""Inequalities (R1) to (R5) for one layer, with their hypotheses.
 
     With e the distance of rows n and n + 1 before the layer, R_h a radius of the values' ball and
-    T_h the row change of head h,
+    T_h the row change of head h, in a layer ``z = keep v + share a`` and ``v' = z + psi``,
 
     .. math::
-       \lVert z_{n+1} - z_n \rVert &\le e + {\textstyle\sum_h} R_h T_h \\
-       e' &\le (1 + \sigma_\psi \Lambda_2) (e + {\textstyle\sum_h} R_h T_h) \\
+       \lVert z_{n+1} - z_n \rVert &\le
+          |\mathrm{keep}| e + |\mathrm{share}| \Lambda_a {\textstyle\sum_h} R_h T_h \\
+       e' &\le (1 + s) (|\mathrm{keep}| e +
+          |\mathrm{share}| \Lambda_a {\textstyle\sum_h} R_h T_h),
+          \qquad s = \Lambda_m \sigma_\psi \Lambda_2 \\
+       e' &\le (|\mathrm{keep}| + s) e + |\mathrm{share}| \Lambda_a {\textstyle\sum_h} R_h T_h
+          \quad \text{(parallel)} \\
        T_h &\le 2 \tanh(\Delta_h / 4) + 2 \alpha_{n+1,n+1} \\
        T_h &\le 2 e^{D} (L_q e + \bar\pi) + 2 \alpha_{n+1,n+1} \\
        \alpha_{n+1,n+1} &\le 1 / (1 + n e^{-D})
 
+    The Lipschitz constants are those between the two rows: Lambda_2 of the norm before the MLP, at
+    z, or at v where blocks are parallel; Lambda_a and Lambda_m of norms of the outputs of attention
+    and MLP, 1 where there are none.
+
     Source: arXiv 2406.04267v2, Theorem 4.2 (B.3).
     Differs: for each n, any number of heads and any values, where the proof has one head and
     values of unit norm; unit L2 norm is not enough for its L1 statement. The change of a row's
-    weights sums to zero, so values count from the center of their ball.
+    weights sums to zero, so values count from the center of their ball. Norms of outputs, weighted
+    residuals and parallel blocks are not in the paper.
 
     Args:
-      rows: One layer: attention, then an MLP after a norm, each added to the residual.
+      rows: One layer: attention and an MLP, each added to the residual.
       norm: The norm of the distances, in which the radii and the Lipschitz constants must be
         given too.
 
@@ -162,7 +192,7 @@ def layer_certificate(rows: LayerRows, norm: Norm) -> LayerCertificate:
         softmax_error=jnp.maximum(*errors),
         logit_range=jnp.max(logits, axis=-1) - jnp.min(logits, axis=-1),
     )
-    mid_bound = error + jnp.sum(rows.radius * change)  # over heads
+    factors, attention = _factors(rows), jnp.sum(rows.radius * change)  # over heads
     length = rows.next_weights.shape[-1]
     # An unknown constant is NaN: the inequality that needs it then does not apply.
     known = lambda given: jnp.full_like(change, jnp.nan) if given is None else given
@@ -175,8 +205,8 @@ def layer_certificate(rows: LayerRows, norm: Norm) -> LayerCertificate:
     )
     return LayerCertificate(
         error=error,
-        mid=Inequality(mid, mid_bound),
-        out=Inequality(out, (1 + rows.mlp_lipschitz * rows.norm_lipschitz) * mid_bound),
+        mid=Inequality(mid, factors.keep * error + factors.moved * attention),
+        out=Inequality(out, factors.grow * error + factors.add * attention),
         row_change=Inequality(change, row_change_bound(rows.logits, rows.next_logits, self_weight)),
         by_increments=Inequality(change, by_increments),
         self_weight=Inequality(
@@ -191,7 +221,11 @@ def collapse_certificate(rows: LayerRows, norm: Norm) -> CollapseCertificate:
     r"""Theorem 4.2 for one sequence: each layer's inequalities, and their composition.
 
     .. math:: E_0 = e_0, \qquad
-       E_{\ell+1} = (1 + \sigma_\psi \Lambda_2) (E_\ell + {\textstyle\sum_h} R_{\ell h} T_{\ell h})
+       E_{\ell+1} = (1 + s_\ell) (|\mathrm{keep}| E_\ell +
+          |\mathrm{share}| \Lambda_a {\textstyle\sum_h} R_{\ell h} T_{\ell h})
+
+    and for parallel blocks :math:`(|\mathrm{keep}| + s_\ell) E_\ell + |\mathrm{share}| \Lambda_a
+    \sum_h R_{\ell h} T_{\ell h}`, with s as in ``layer_certificate``.
 
     The bound E uses measured row changes and the first distance alone: it holds whatever the
     first distance is. The theorem's conclusion, that it vanishes as n grows, needs a first
@@ -209,16 +243,16 @@ def collapse_certificate(rows: LayerRows, norm: Norm) -> CollapseCertificate:
       The certificate; a layer's fields are stacked as ``rows`` is.
     """
     layers = jax.vmap(functools.partial(layer_certificate, norm=norm))(rows)  # over layers
-    factors = 1 + rows.mlp_lipschitz * rows.norm_lipschitz
+    factors = _factors(rows)
     attention = jnp.sum(rows.radius * layers.row_change.measured, axis=-1)  # over heads: (layers,)
 
     def step(bound: Array, layer: tuple[Array, Array]) -> tuple[Array, Array]:
-        factor, added = layer
-        return (grown := factor * (bound + added)), grown
+        grow, added = layer
+        return (grown := grow * bound + added), grown
 
     # The recursion starts at the measured first distance: (layers,) -> (layers + 1,).
     first = layers.error[0]
-    last, after = jax.lax.scan(step, first, (factors, attention))
+    last, after = jax.lax.scan(step, first, (factors.grow, factors.add * attention))
     return CollapseCertificate(
         layers=layers,
         propagated=jnp.concatenate([first[None], after]),

@@ -72,6 +72,25 @@ def operator_norm(matrix: Float[Array, "out in"]) -> Float[Array, ""]:
     return times_power(safe_sqrt(jnp.maximum(jnp.linalg.eigvalsh(gram)[-1], 0)), unit)
 
 
+def induced_norm(matrix: Float[Array, "out in"], norm: Norm) -> Float[Array, ""]:
+    """The norm that a norm of vectors induces: largest column sum, singular value, row sum.
+
+    Args:
+      matrix: Any matrix.
+      norm: 1, 2 or ``"inf"``.
+
+    Returns:
+      The norm.
+
+    Raises:
+      BadInput: The norm is none of the three.
+    """
+    check_choice("norm", norm, get_args(Norm))
+    if norm == 2:
+        return operator_norm(matrix)
+    return jnp.linalg.norm(matrix, ord=jnp.inf if norm == "inf" else norm)
+
+
 def mlp_lipschitz(mlp: MlpBlock, carrier: jnp.dtype, norm: Norm) -> Float[Array, ""]:
     r"""Lipschitz constant of an MLP from its operator norms.
 
@@ -86,15 +105,13 @@ def mlp_lipschitz(mlp: MlpBlock, carrier: jnp.dtype, norm: Norm) -> Float[Array,
       norm: 1, 2 or ``"inf"``.
 
     Returns:
-      The constant; NaN for gated MLPs, which are Lipschitz on bounded sets only.
+      The constant; NaN for gated MLPs, which are Lipschitz on bounded sets only: of two inputs
+      ``mlp_pair_slope`` has one.
 
     Raises:
       BadInput: The norm is none of the three.
     """
-    check_choice("norm", norm, get_args(Norm))
-    order = jnp.inf if norm == "inf" else norm
-    measure = operator_norm if norm == 2 else lambda matrix: jnp.linalg.norm(matrix, ord=order)
-    size = lambda weight: measure(weight[...].astype(carrier))
+    size = lambda weight: induced_norm(weight[...].astype(carrier), norm)
     number = lambda value: jnp.asarray(value, carrier)
     match mlp.mlp:
         case ZeroMlp():

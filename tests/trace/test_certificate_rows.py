@@ -12,6 +12,7 @@ from made_decoders import made, passed
 from glassesjax.model import (
     Alibi,
     Bidirectional,
+    Causal,
     ConstantNorm,
     DecoderConfig,
     DenseMlp,
@@ -20,7 +21,12 @@ from glassesjax.model import (
     LayerNorm,
     Learned,
     LinearMlp,
+    MaskByLayer,
     NoNorm,
+    NoPositions,
+    Positions,
+    PositionsByLayer,
+    Prefix,
     RMSNorm,
     Rotary,
     Sinusoidal,
@@ -30,8 +36,8 @@ from glassesjax.model import (
 from glassesjax.theory.collapse import collapse_certificate
 from glassesjax.theory.norms import chebyshev_radius_bound
 from glassesjax.trace import certificate_rows
-from glassesjax.trace.certificate import _norm_lipschitz
 from glassesjax.trace.constants import GELU_EXACT_LIPSCHITZ, GELU_LIPSCHITZ
+from glassesjax.trace.pair_slopes import norm_pair_slope
 
 U = 2.0**-53
 NORMS = [1, 2, "inf"]
@@ -121,10 +127,53 @@ def test_all_five_inequalities_hold(key, switches, norm):
         pytest.param(Rotary(), id="Rotary"),
         pytest.param(Sinusoidal(where="query_key"), id="Sinusoidal", marks=pytest.mark.slow),
         pytest.param(Learned(), id="Learned", marks=pytest.mark.slow),
+        pytest.param(
+            PositionsByLayer(layers=(Rotary(base=10.0), NoPositions(), Alibi())), id="by_layer"
+        ),
     ],
 )
-def test_unknown_positional_steps_do_not_apply(key, positions):
+def test_positional_steps_are_what_moves_the_logits_of_equal_rows(key, positions):
+    """In the first layer both rows have one query, so that nothing else moves a logit."""
     rows, found = certificate(key, positions=positions)
+    assert_holds(rows, found)
+    embedded = isinstance(positions, Learned)
+    assert bool(found.equal_tokens) != embedded
+    if embedded:  # no position turns a query, but the two rows differ
+        np.testing.assert_array_equal(rows.increment, 0)
+        return
+    moved = np.abs(np.asarray(rows.next_logits[0, :, :-1] - rows.logits[0]))
+    np.testing.assert_allclose(rows.increment[0], moved.mean(-1), rtol=1e-9)
+    # Without the step only the last weight is left, which moves less than the first layer's rows.
+    still = rows._replace(increment=jnp.zeros_like(rows.increment))
+    bound = certificate_of(still, norm=2).layers.by_increments
+    assert not np.any(np.asarray(bound.holds(roundoff(rows)))[0])
+
+
+def test_each_layer_steps_by_its_own_positions(key):
+    """Between two layers that turn fast one that hardly turns has hardly a step."""
+    fast, slow = Rotary(base=1.5), Rotary(base=1e8, scale=1e6)
+    both = PositionsByLayer(layers=(fast, slow, fast))
+    rows, _ = certificate(key, positions=both)
+    steps = np.asarray(rows.increment).mean(-1)
+    assert steps[1] < 1e-4 * min(steps[0], steps[2])
+    # The logits of a layer that hardly turns move with its queries alone.
+    moved = np.abs(np.asarray(rows.next_logits[:, :, :-1] - rows.logits)).max(-1)
+    reached = np.asarray(rows.query_lipschitz) * np.linalg.norm(
+        np.diff(rows.resid, axis=1)[:, 0], axis=-1
+    ).reshape(-1, 1)
+    assert np.all(moved[1] <= reached[1] + 8 * np.asarray(rows.increment)[1])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Unknown(Positions):
+    """Positions of one's own that do not say what they do to a derivative."""
+
+    def turn(self, x, position):
+        return x * (1 + position.astype(x.dtype))[:, None, None]
+
+
+def test_steps_of_positions_without_a_rotation_are_unknown(key):
+    rows, found = certificate(key, positions=Unknown())
     assert_holds(rows, found, apart=("by_increments",))
 
 
@@ -162,10 +211,10 @@ def test_it_holds_for_every_switch_and_for_rows_far_apart(key, switches, norm):
         assert_holds(rows, found)
 
 
-def test_a_gated_mlp_has_no_constant(key):
+def test_a_gated_mlp_has_a_slope_between_the_two_rows(key):
     rows, found = certificate(key, mlp=GatedMlp())
-    assert_holds(rows, found, apart=("out",))
-    assert not bool(found.output.applies)
+    assert_holds(rows, found)
+    assert bool(found.output.holds(roundoff(rows)))
 
 
 def test_a_window_that_moves_on_breaks_the_range_of_the_logits(key):
@@ -228,7 +277,7 @@ def test_norm_constants_bound_every_slope_on_the_segment(key, setting, norm):
     center = lambda x: x - removed * jnp.mean(x)
     scaled = lambda x: center(x) / jnp.sqrt(jnp.mean(center(x) ** 2) + setting.eps)
     jacobian = jax.jit(jax.vmap(jax.jacfwd(scaled)))
-    lipschitz = jax.jit(lambda pair: _norm_lipschitz(normalize, pair, norm))
+    lipschitz = jax.jit(lambda pair: norm_pair_slope(normalize, pair, norm))
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     pairs = rng.normal(size=(20, 2, DIM))
     shares = np.linspace(0, 1, 21)[:, None]
@@ -263,13 +312,15 @@ def test_positions_in_the_embedding_break_the_first_hypothesis(key):
 @pytest.mark.parametrize(
     ("switches", "text"),
     [
-        ({"block": "parallel"}, "sequential blocks"),
-        ({"residual_weight": 0.5}, "residual_weight=0.5"),
         ({"mask": Bidirectional()}, "Causal or Window"),
+        (
+            {"mask": MaskByLayer(layers=(Causal(), Causal(), Prefix(length=2)))},
+            r"Causal or Window\), got MaskByLayer",
+        ),
     ],
-    ids=["parallel", "weighted", "bidirectional"],
+    ids=["bidirectional", "one_layer"],
 )
-def test_other_decoders_are_refused(key, switches, text):
+def test_other_masks_are_refused_in_any_layer(key, switches, text):
     with pytest.raises(ValueError, match=text):
         certificate(key, **switches)
 

@@ -9,7 +9,6 @@ import pytest
 from made_decoders import made, mlp_of
 
 from glassesjax.model import DecoderConfig, DenseMlp, GatedMlp, LayerNorm, LinearMlp, RMSNorm
-from glassesjax.trace.certificate import _norm_lipschitz
 from glassesjax.trace.constants import (
     GELU_EXACT_LIPSCHITZ,
     GELU_LIPSCHITZ,
@@ -20,6 +19,7 @@ from glassesjax.trace.constants import (
     residual_shares,
 )
 from glassesjax.trace.norms import folded, inverse_roots, norm_slopes
+from glassesjax.trace.pair_slopes import norm_pair_slope
 
 U = 2.0**-53
 DOUBLE = jnp.dtype(jnp.float64)
@@ -263,7 +263,7 @@ def test_the_norm_constant_of_a_segment_by_hand(norm):
         "start": ([2.0, 2.0, 0.0, 0.0], [4.0, 4.0, 2.0, 2.0], 2.0),
         "end": ([0.0, 6.0, 0.0, 6.0], [0.0, 2.0, 0.0, 2.0], 2.0),
     }
-    lipschitz = jax.jit(lambda segment: _norm_lipschitz(normalize, segment, norm))
+    lipschitz = jax.jit(lambda segment: norm_pair_slope(normalize, segment, norm))
     for start, end, square in ends.values():
         found = float(lipschitz(np.array([start, end])))
         by_hand = spread * 3 / math.sqrt(square + 0.5)
@@ -271,7 +271,7 @@ def test_the_norm_constant_of_a_segment_by_hand(norm):
         assert by_hand * (1 + 24 * U) < found <= by_hand * (1 + 56 * U)
     if norm != 2:
         other = normalize_of(LayerNorm(eps=0.5))
-        lipschitz = jax.jit(lambda segment: _norm_lipschitz(other, segment, norm))
+        lipschitz = jax.jit(lambda segment: norm_pair_slope(other, segment, norm))
         layer = float(lipschitz(np.array([[3.0, 1.0, 2.0, 4.0]] * 2)))
         assert layer == pytest.approx(
             2 * (1 - 1 / 4) * spread * 3 / math.sqrt(1.75), rel=64 * U, abs=0
