@@ -178,8 +178,8 @@ def layer_certificate(rows: LayerRows, norm: Norm) -> LayerCertificate:
     Returns:
       Each measured quantity beside its bound, and the hypotheses as measured.
     """
-    pairs = (rows.resid, rows.resid_mid, rows.resid_out)
-    error, mid, out = (vector_norm(pair[1] - pair[0], norm) for pair in pairs)  # rows n and n + 1
+    # rows n and n + 1
+    error, mid, out = (vector_norm(pair[1] - pair[0], norm) for pair in _residuals(rows))
     change = row_change(rows.weights, rows.next_weights)
     self_weight = rows.next_weights[..., -1]
     # The hypotheses, as measured in both rows: (heads, n) and (heads, n + 1) -> (heads,).
@@ -259,3 +259,40 @@ def collapse_certificate(rows: LayerRows, norm: Norm) -> CollapseCertificate:
         output=Inequality(layers.out.measured[-1], last),
         equal_tokens=jnp.all(same_numbers(*rows.resid[0])),
     )
+
+
+@border()
+def certificate_roundoff(rows: LayerRows) -> dict[str, Float[Array, "*layers"]]:
+    r"""How far rounding in the pass may carry each inequality of each layer, to first order.
+
+    A logit passes its own rounding, relative to its size, on to the weights, and the weights to
+    attention's output, which the norms and the MLP of the layer stretch. Rounding of earlier layers
+    has no part in it: both sides of an inequality are of the same rows.
+
+    Source: the standard model of rounding; arXiv 2406.04267v2 has exact arithmetic.
+
+    Args:
+      rows: One layer, or all layers, stacked.
+
+    Returns:
+      By field of ``LayerCertificate``, in units of its measured quantity; for each layer.
+    """
+    heads, length = rows.next_weights.shape[-2:]
+    # Sums over tokens, and products over the width and over a few times that, in each head.
+    steps = heads * (length + 16 * rows.resid.shape[-1])
+    logits = jnp.where(jnp.isfinite(rows.next_logits), jnp.abs(rows.next_logits), 0)
+    eps = jnp.asarray(jnp.finfo(rows.resid.dtype).eps, rows.resid.dtype)
+    share = steps * eps * (1 + jnp.max(logits, axis=(-2, -1)))
+    sizes = [jnp.max(jnp.sum(jnp.abs(pair), axis=-1), axis=-1) for pair in _residuals(rows)]
+    factors, mlp = _factors(rows), rows.mlp_lipschitz * rows.norm_lipschitz
+    # The points may be far from where they are counted from: by their radius at the least.
+    moved = functools.reduce(jnp.maximum, sizes) + factors.moved * jnp.sum(rows.radius, axis=-1)
+    grown = moved * (factors.grow + factors.add + mlp + 1)
+    change = 4 * share
+    return {"mid": share * moved, "out": share * grown} | dict.fromkeys(
+        ("row_change", "by_increments", "self_weight"), change
+    )
+
+
+def _residuals(rows: LayerRows) -> tuple[Array, Array, Array]:
+    return rows.resid, rows.resid_mid, rows.resid_out

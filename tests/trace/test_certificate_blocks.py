@@ -26,7 +26,7 @@ from glassesjax.model import (
     build_decoder,
     flat_parameters,
 )
-from glassesjax.theory.collapse import collapse_certificate
+from glassesjax.theory.collapse import certificate_roundoff, collapse_certificate
 from glassesjax.trace import certificate_rows
 
 U = 2.0**-53
@@ -69,6 +69,7 @@ KINDS = {
 rows_of = jax.jit(certificate_rows, static_argnames="norm")
 # By itself, since rows of all kinds have one shape: it is compiled once a norm.
 certificate_of = jax.jit(collapse_certificate, static_argnames="norm")
+roundoff_of = jax.jit(certificate_roundoff)
 entered = jax.jit(lambda decoder, tokens: decoder.enter(tokens))
 
 
@@ -104,7 +105,8 @@ def bounds_of(found, layer):
 def assert_held(decoder, tokens, norm):
     tokens = jnp.asarray(tokens, jnp.int32)
     rows = rows_of(decoder, tokens, norm=norm)
-    rows, found = jax.device_get((rows, certificate_of(rows, norm=norm)))
+    parts = rows, certificate_of(rows, norm=norm), roundoff_of(rows)
+    rows, found, rounding = jax.tree.map(np.asarray, parts)
     for layer, sides in enumerate(inequalities(decoder, entered(decoder, tokens), norm)):
         # A masked key makes a range of logits infinite, and rounding of nothing.
         rounded = lambda pair: sides["rounding"] * pair.scale  # noqa: B023
@@ -113,6 +115,10 @@ def assert_held(decoder, tokens, norm):
             finite = np.isfinite(pair.bound)
             allowed = np.where(finite, pair.bound + np.finfo(LONG).eps * rounded(pair), np.inf)
             assert np.all(pair.measured <= allowed), (name, layer)
+        if layer == 0:  # whose rows are exact
+            for name in ("mid", "out", "by_increments"):
+                apart = np.abs(getattr(found.layers, name).measured[0] - sides[name].measured)
+                assert np.all(apart <= rounding[name][0]), name
         for name, bound in bounds_of(found, layer).items():
             pair = sides[name]
             finite = np.isfinite(bound)

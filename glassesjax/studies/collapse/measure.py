@@ -6,10 +6,13 @@ them, and once in the format's native arithmetic, with the error of that differe
 true one is still detectable in it. *Noise floor* is the distance between a representation in native
 arithmetic and in reference precision. *Rounded* is the distance of the two representations of the
 unrounded weights in reference precision after both are stored in the format.
+
+In the finest format, at the longest length, Theorem 4.2 is also measured in each layer, where the
+longer prompt repeats the shorter one's last token.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, NoReturn, cast
 
 import jax
@@ -24,7 +27,8 @@ from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.narrow import under
 from glassesjax.model.prompts import family_prompt
 from glassesjax.precision import BF16, F16, F32, F64, FloatFormat, RoundingPlan, Site
-from glassesjax.studies.collapse.records import CollapseRow
+from glassesjax.studies.collapse.layers import layer_bounds
+from glassesjax.studies.collapse.records import CollapseRow, LayerBounds
 from glassesjax.studies.collapse.rows import (
     UNROUNDED,
     Cell,
@@ -125,7 +129,7 @@ def measure(
         with jax.enable_x64(True):
             pairs = passes.pairs[cell.family]
             finite = passes.finite(cell.family)
-            curves = _curves(cell, passes)
+            curves = _curves(cell, passes, finest=cell.format == finest_format(settings.formats))
             rows = list(curve_rows(curves, cell, settings.lengths, pairs, model, finite=finite))
         yield cell, rows
 
@@ -156,6 +160,13 @@ class _Passes:
     def unembedding(self, plan: RoundingPlan) -> Array:
         """The rows that turn such representations into logits."""
         return self._decoder(plan).unembedding
+
+    def layers(self, plan: RoundingPlan, family: str) -> LayerBounds | None:
+        """Theorem 4.2 of the longest prompts; None where it is about others."""
+        pairs = self.pairs[family]
+        if not pairs.repeats_last[-1]:
+            return None
+        return layer_bounds(self._decoder(plan), jnp.asarray(pairs.longer[-1], jnp.int32))
 
     def finite(self, family: str) -> list[bool]:
         """At which lengths the unrounded representations are finite, if the unembedding is."""
@@ -202,7 +213,12 @@ def own_mode(number_format: FloatFormat) -> Literal["native", "simulated"]:
     return "native" if number_format in NATIVE else "simulated"
 
 
-def _curves(cell: Cell, passes: _Passes) -> list[Curve]:
+def finest_format(formats: Sequence[str]) -> str:
+    """Of some formats the one with the least unit roundoff, of several the first."""
+    return min(formats, key=lambda name: known_format(name).unit_roundoff)
+
+
+def _curves(cell: Cell, passes: _Passes, *, finest: bool) -> list[Curve]:
     number_format = known_format(cell.format)
     own_plan, stored = _own_plan(number_format), UNROUNDED
     if not number_format.contains(F32):  # as which our weights are stored already
@@ -214,8 +230,10 @@ def _curves(cell: Cell, passes: _Passes) -> list[Curve]:
     storage = RoundingPlan(output=number_format, mode="simulated", carrier=F64)
     # Storage alone: unrounded weights and arithmetic, and one rounding of the result.
     first, second = (number_format.round(y) for y in unrounded)
+    layers = passes.layers(stored, cell.family) if finest else None
+    unembedding = passes.unembedding(stored)
     curves = [
-        Curve("signal", "reference", stored, *reference, resolution, passes.unembedding(stored)),
+        Curve("signal", "reference", stored, *reference, resolution, unembedding, layers=layers),
         Curve("rounded", "reference", storage, first, second, resolution, None),
     ]
     if own_plan is None:

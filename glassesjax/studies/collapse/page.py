@@ -57,6 +57,7 @@ def collapse_page(
         rail=_rail(look),
         outside=[each["family"] for each in values(look) if each["outside"]],
         table=_table(look),
+        bounded=[each for each in summary.panels if each.layer_bounds],
         encodings=[(name, name.replace("_", " ")) for name in curves.positions],
         shown_format=look.format or summary.finest_format,
         panels=_panels(look, figures),

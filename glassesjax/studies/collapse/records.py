@@ -61,6 +61,31 @@ class Detection:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LayerBounds:
+    """Theorem 4.2 layer by layer, in the L1 norm: the distance after the last layer and its bound.
+
+    With the signal in reference precision, in the L1 norm, at the longest length and in the finest
+    format, where the longer prompt repeats the shorter one's last token.
+    """
+
+    entry_distance: float
+    """Distance of the last two residuals before the first layer; 0 is a hypothesis of the
+    theorem."""
+    layers_distance: float
+    """The same after the last layer, before the final norm."""
+    layers_bound: float
+    """What ``entry_distance`` and the inequalities of all layers together let it be; null where
+    that is not finite."""
+    without_bound: str
+    """Names of the inequalities, R1 to R5 of docs/statements/collapse.md, that have no finite bound
+    in some layer or head: a constant is not known, a window hides a key, or it overflows. Spaces
+    between them; empty for none."""
+    exceeded: str
+    """Likewise of those that are exceeded by more than float64's rounding: the statement or this
+    program is wrong."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class CollapseRow:
     """One distance between the last representations for n and n + 1, or what is beside it."""
 
@@ -114,6 +139,7 @@ class CollapseRow:
     answer: Answer | None = None
     certificate: Certificate | None = None
     detection: Detection | None = None
+    layer_bounds: LayerBounds | None = None
     ulp_distance: int | None = None
     """With the rounded curve in ulp: steps of the format between the two, at the most; missing
     where a coordinate is NaN."""

@@ -22,7 +22,13 @@ from glassesjax.precision import (
 from glassesjax.precision.bits import times_power
 from glassesjax.runs.model_fields import prompt_text
 from glassesjax.runs.prompt_fields import PromptText
-from glassesjax.studies.collapse.records import Answer, Certificate, CollapseRow, Detection
+from glassesjax.studies.collapse.records import (
+    Answer,
+    Certificate,
+    CollapseRow,
+    Detection,
+    LayerBounds,
+)
 from glassesjax.tasks.sequences import repeats_last_token
 from glassesjax.theory.margin import margin_certificates
 from glassesjax.trace.collapse import NORMS, Distance, Tokens, distance
@@ -80,6 +86,8 @@ class Curve(NamedTuple):
     """Of a format's own arithmetic: its error in the difference of the two."""
     differs: Bool[Array, " lengths"] | None = None
     """With ``noise``: where the true difference is told from zero, so that one can ask for it."""
+    layers: LayerBounds | None = None
+    """Theorem 4.2 of the layers, at the longest length."""
 
 
 def curve_rows(
@@ -139,6 +147,7 @@ def _rows(
         largest = coordinates.max(axis=-1)
         overflow = np.iinfo(largest.dtype).max  # what a NaN's distance is
         steps = [None if most == overflow else int(most) for most in largest]
+    longest = len(shared_fields) - 1
     for norm in NORMS:
         for index, shared in enumerate(shared_fields):
             # These are statements in the L2 norm, so they are in that distance's row.
@@ -157,6 +166,7 @@ def _rows(
                 answer=answer,
                 certificate=certificate,
                 detection=detection,
+                layer_bounds=curve.layers if (norm, index) == ("l1", longest) else None,
                 ulp_distance=steps[index] if norm == "ulp" else None,
             )
 

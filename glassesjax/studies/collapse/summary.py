@@ -10,7 +10,7 @@ from glassesjax.runs.run import Run
 from glassesjax.runs.verdicts import Passes, passes
 from glassesjax.studies.collapse.curves import Curves, Panel, finite, holds_from
 from glassesjax.studies.collapse.fits import has_exponent, is_flat
-from glassesjax.studies.collapse.records import CollapseRow
+from glassesjax.studies.collapse.records import CollapseRow, LayerBounds
 from glassesjax.trace.decay import DecayFit
 
 
@@ -63,6 +63,9 @@ class PanelSummary:
     """The decay of the resolved signal with length."""
     ratio: float | None
     """The last resolved distance over the first; None where there are no two."""
+    layer_bounds: LayerBounds | None
+    """Theorem 4.2 of the layers at the last length; None where it is about other prompts, in all
+    but the finest format, and in rows of before it was recorded."""
 
     @property
     def last(self) -> int:
@@ -144,6 +147,15 @@ class EncodingSummary:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Exceeded:
+    """A family whose layers exceed an inequality of Theorem 4.2 by more than rounding."""
+
+    panel: Panel
+    inequalities: list[str]
+    """Their names, R1 to R5."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Extent:
     """What was measured."""
 
@@ -181,6 +193,8 @@ class CollapseSummary:
     format has arithmetic of its own in which two prompts differ."""
     smallest_distance: float | None
     """The smallest distance that is told from zero, over all panels; None where there is none."""
+    violations: list[Exceeded]
+    """Where Theorem 4.2 or this program is wrong."""
 
     @property
     def worst(self) -> FormatSummary | None:
@@ -265,6 +279,11 @@ def summarize(run: Run[CollapseRow, ModelConstants]) -> CollapseSummary:
         smallest_distance=min(
             (p.distance for each in panels for p in each.resolved if p.distance), default=None
         ),
+        violations=[
+            Exceeded(panel=each.panel, inequalities=each.layer_bounds.exceeded.split())
+            for each in panels
+            if each.layer_bounds and each.layer_bounds.exceeded
+        ],
     )
 
 
@@ -324,6 +343,7 @@ def _panel(curves: Curves, panel: Panel) -> PanelSummary:
         certified_from=holds_from(certified),
         fit=curves.fit(panel),
         ratio=resolved[-1] / resolved[0] if len(resolved) > 1 else None,
+        layer_bounds=next((row.layer_bounds for row in curves(panel, "signal", "l1")[-1:]), None),
     )
 
 

@@ -35,6 +35,15 @@ CONSTANTS = {
 }  # fmt: skip
 
 
+LAYERS = {
+    "entry_distance": 0.0,
+    "layers_distance": 0.125,
+    "layers_bound": 4096.0,
+    "without_bound": "R4",
+    "exceeded": "",
+}
+
+
 def made_rows(
     positions=("rotary",),
     families=FAMILIES,
@@ -42,10 +51,17 @@ def made_rows(
     lengths=LENGTHS,
     signal=lambda n: 1 / n,
     token="1",
+    **layers,
 ):
-    """Signal as given, noise of eight unit roundoffs, all that is below half of one equal."""
+    """Signal as given, noise of eight unit roundoffs, all that is below half of one equal.
+
+    Theorem 4.2 of the layers is in rows of the first format and the longest length, as given.
+    """
+    bounds = LAYERS | layers
+    here = {"curve": "signal", "mode": "reference", "norm": "l1", "format": formats[0]}
+    here["length"], here["repeats_last"] = max(lengths), True
     return [
-        row
+        row | (bounds if here.items() <= row.items() else {})
         for where in positions
         for name in formats
         for family in families

@@ -13,13 +13,15 @@ from studies.made_diverged import check_diverged, faults, words_of
 
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
+from glassesjax.model.narrow import under
 from glassesjax.model.pretrained import open_model
 from glassesjax.precision import BF16, F64, RoundingPlan, float_format
 from glassesjax.runs.record import names, to_row
 from glassesjax.runs.rows import read_rows
+from glassesjax.studies.collapse import layers
 from glassesjax.studies.collapse.measure import CollapseSettings, lay_out, measure
 from glassesjax.studies.collapse.records import ROWS, CollapseRow
-from glassesjax.studies.collapse.rows import wide_resolution
+from glassesjax.studies.collapse.rows import UNROUNDED, wide_resolution
 from glassesjax.trace import collapse as trace_collapse
 from glassesjax.trace import noise
 from glassesjax.trace.collapse import NORMS
@@ -120,6 +122,37 @@ def test_the_certificate_is_never_wrong_where_both_prompts_are_measured(rows):
     for row in answers:
         assert row["certified"] == (row["margin_used"] < 1)
     assert not any("certified" in row for row in rows if row["mode"] != "reference")
+
+
+def test_layers_are_bounded_where_the_last_token_is_repeated_at_the_longest_length(rows):
+    bounded = [row for row in rows if "layers_bound" in row]
+    wanted = {"curve": "signal", "mode": "reference", "norm": "l1", "format": "f32", "length": 64}
+    assert bounded == [row for row in pick(rows, **wanted) if row["repeats_last"]]
+    assert {row["family"] for row in bounded} == {"ones", "ones_bos"}
+    for row in bounded:
+        assert row["entry_distance"] == 0
+        assert row["layers_distance"] < row["layers_bound"]
+        assert (row["without_bound"], row["exceeded"]) == ("", "")
+
+
+def test_layers_name_what_has_no_bound_and_what_is_exceeded(monkeypatch):
+    """A window hides a key from one row; and a bound that is too small is found out."""
+    model = open_model("toy", positions="window")
+    tokens = model.tokenizer.encode_symbols(("<bos>", *"0123", *"1" * 80))
+    measured = layers._certified
+
+    def halved(decoder, tokens):
+        found, rounding = measured(decoder, tokens)
+        half = found.layers.out._replace(bound=found.layers.out.measured / 2)
+        return found._replace(layers=found.layers._replace(out=half)), rounding
+
+    with jax.enable_x64(True):
+        decoder = under(model.decoder, UNROUNDED)
+        found = layers.layer_bounds(decoder, jnp.asarray(tokens, jnp.int32))
+        assert (found.without_bound, found.exceeded) == ("R4", "")
+        monkeypatch.setattr(layers, "_certified", halved)
+        found = layers.layer_bounds(decoder, jnp.asarray(tokens, jnp.int32))
+    assert (found.without_bound, found.exceeded) == ("R4", "R2")
 
 
 @pytest.mark.parametrize("name", ["bf16", "e4m3fn"])

@@ -4,9 +4,10 @@ import html.parser
 import re
 
 import pytest
-from studies.collapse.made_rows import CONSTANTS, made_result, made_rows
+from studies.collapse.made_rows import CONSTANTS, LAYERS, made_result, made_rows
 
 from glassesjax.report.numbers import number
+from glassesjax.studies.collapse.study import STUDY
 
 VOID = {"meta", "input"}
 
@@ -160,3 +161,31 @@ def test_several_encodings_have_one_table_at_the_slider():
     rows = [f"{name} {family}" for family in families for name in names]
     assert sorted(re.findall(r'data-row="([^"]*)" data-field="distance"', page)) == sorted(rows)
     assert 'type="range"' not in made_result(positions=names, lengths=(8,)).files()["index.html"]
+
+
+def fold(page):
+    return page.partition("Theorem 4.2, layer by layer")[2].partition("</details>")[0]
+
+
+def test_the_layers_of_each_family_to_which_the_theorem_applies():
+    text = fold(page_of())
+    assert text.count('<th scope="row">') == 1  # of two families one repeats its last token
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", text)
+    assert cells == ["0", "0.12", "4096", "R4", "none"]
+    lost = fold(page_of(layers_bound=None, without_bound="R2 R5"))
+    assert "not finite" in lost
+    assert "R2 R5" in lost
+
+
+def test_rows_of_before_the_layers_were_measured_say_so():
+    rows = [{name: row[name] for name in row if name not in LAYERS} for row in made_rows()]
+    assert "Not measured" in fold(page_of(rows))
+
+
+def test_an_exceeded_inequality_is_the_answer_and_a_failure():
+    found = made_result(exceeded="R1 R3", positions=("none", "rotary"))
+    [first, second] = found.summary.violations
+    assert first.inequalities == second.inequalities == ["R1", "R3"]
+    assert STUDY.violations(found.summary)[1].count("rotary") == 1
+    assert "R1" in answer(page_of(exceeded="R1"))
+    assert not STUDY.violations(made_result().summary)
