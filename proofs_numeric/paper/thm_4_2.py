@@ -18,7 +18,9 @@ from glassesjax.model import (
     GatedMlp,
     LayerNorm,
     LinearMlp,
+    MaskByLayer,
     NoPositions,
+    PositionsByLayer,
     Rotary,
     Sinusoidal,
     Window,
@@ -36,13 +38,14 @@ CLAIM = Claim(
     name="thm_4_2",
     title="Repeating the last token moves its representation less and less",
     source="arXiv 2406.04267v2, Theorem 4.2 (B.3)",
-    statement=r"e_{\ell+1} \le (1 + \sigma_\psi \Lambda_2) (e_\ell + \sum_h R_h T_h),"
+    statement=r"e_{\ell+1} \le (1 + \Lambda_m \sigma_\psi \Lambda_2)"
+    r" (e_\ell + \Lambda_a \sum_h R_h T_h),"
     r" \quad T_h \le 2 \tanh(\Delta_h / 4) + 2 \alpha_{n+1,n+1},"
     r" \quad \alpha_{n+1,n+1} \le \frac{1}{1 + n e^{-D}}",
     assumes=(
         "the last two tokens are equal in the first layer",
         "a causal mask",
-        "an MLP and norms with known Lipschitz constants",
+        "an MLP and norms with known Lipschitz constants between the two rows",
         "for (R4) logits of a finite range $D$ and a known positional step",
     ),
     norm="1",
@@ -145,17 +148,11 @@ def _instance(
         measured, bound = getattr(certificate.layers, part)  # (layers, ...)
         parts[name, "layer 1"] = Inequality(measured[:1], bound[:1])
         parts[name, "layers from 2"] = Inequality(measured[1:], bound[1:])
-    # What constants need is read from the decoder and its logits, not from the bound.
-    gated = float(isinstance(config.mlp, GatedMlp))
-    lipschitz = (Hypothesis(name="gated MLPs", distance=gated),)
-    unknown = float(not isinstance(config.positions, NoPositions | Alibi))
+    # Read from the logits, not from the bound.
     span = float(np.max(np.ptp(np.concatenate([rows.logits, rows.next_logits], axis=-1), axis=-1)))
-    increments = (
-        Hypothesis(name="positions without known step", distance=unknown),
-        # Its exponential must be a number.
-        Hypothesis(name="range of the logits", distance=span, allowed=700),
-    )
-    known = {"R2": lipschitz, "composed": lipschitz, "R4": increments}
+    # Its exponential must be a number.
+    increments = (Hypothesis(name="range of the logits", distance=span, allowed=700),)
+    known = {"R4": increments}
     for (name, layers), inequality in parts.items():
         # Both sides by layer and head, or of the whole -> (2, pairs)
         pairs = np.stack(np.broadcast_arrays(*inequality)).reshape(2, -1)
@@ -180,6 +177,12 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
     switch = functools.partial(dataclasses.replace, PLAIN)
     turned = switch(positions=Rotary(), norm=LayerNorm(), mlp=LinearMlp())
     sines = switch(positions=Sinusoidal(where="query_key"))
+    normed = {"qk_norm": "head", "positions": Rotary(), "mlp": GatedMlp()}
+    whole = normed | {"qk_norm": "whole"}
+    by_layer = {
+        "positions": PositionsByLayer(layers=(Rotary(base=10.0), NoPositions())),
+        "mask": MaskByLayer(layers=(Causal(), Window(width=4))),
+    }
     cases: list[tuple[str, DecoderConfig, Norm]] = [
         ("none and ALiBi", PLAIN, 1),
         ("none and ALiBi", PLAIN, 2),
@@ -188,6 +191,11 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
         ("sinusoidal on queries and keys", sines, 2),
         ("window 4", switch(mask=Window(width=4)), "inf"),
         ("gated MLP", switch(mlp=GatedMlp()), 1),
+        ("parallel, LayerNorm", switch(block="parallel", norm=LayerNorm(), positions=Rotary()), 1),
+        ("weighted residual", switch(residual_weight=0.3, mlp=GatedMlp(activation="gelu")), "inf"),
+        ("norms of outputs, queries and keys", switch(norm_place="both", **normed), 2),
+        ("norms of outputs and of whole queries", switch(norm_place="after", **whole), 1),
+        ("layers that differ", switch(**by_layer), 2),
     ]
     scales = (0.0, 1.0, 5.0, 10.0)  # beyond, rounding exceeds most of what is measured
     prompts, names = [VARIED] * len(scales) + [CONSTANT], [f"{scale=}" for scale in scales]
@@ -261,7 +269,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
 
 @CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
-    """Last tokens presumed equal, a radius presumed one, and a range of logits presumed one."""
+    """Equal last tokens, a radius, a range of logits, or a norm's slope presumed."""
     far, wide, steep = draw(PLAIN, 7), draw(PLAIN, 7), draw(PLAIN, 7, logit_scale=5.0)
     far.embed.table.set_value(1000 * far.embed.table[...])
     wide.blocks.attention.value.set_value(1000 * wide.blocks.attention.value[...])
@@ -290,6 +298,21 @@ def _counter_case() -> Iterator[Measurement]:
         measured=float(np.max(own.layers.self_weight.measured)),
         bound=1 / (1 + LENGTH * math.exp(-1)),
         hypotheses=(Hypothesis(name="range of the logits over 1", distance=spread - 1),),
+    )
+    yield _without_output_norms()
+
+
+def _without_output_norms() -> Measurement:
+    """A norm of attention's output, as if its slope were one: the first layer's (R1)."""
+    loud = draw(dataclasses.replace(PLAIN, norm_place="after"), 7)
+    loud.blocks.norm1_after.gain.set_value(1000 * loud.blocks.norm1_after.gain[...])
+    [(rows, found)] = _certified([loud], [VARIED], 1)
+    slope = np.asarray(rows.attn_norm_lipschitz)[0]
+    return Measurement(
+        setting="a norm of attention's output, as if its slope were one",
+        measured=float(found.layers.mid.measured[0]),
+        bound=float(np.sum(rows.radius[0] * found.layers.row_change.measured[0])),
+        hypotheses=(Hypothesis(name="slope of the norm over 1", distance=float(slope) - 1),),
     )
 
 
