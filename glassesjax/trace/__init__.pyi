@@ -8,6 +8,7 @@ from . import heads as heads
 from . import influence as influence
 from . import noise as noise
 from . import norms as norms
+from . import pair_slopes as pair_slopes
 from . import pullback as pullback
 from . import roundoff as roundoff
 from . import shares as shares
