@@ -1,12 +1,14 @@
 """Abuses the package at random, and counts what is refused, what opens, and what goes wrong.
 
-Damaged GGUF files, checkpoints, tokenizers of models and run folders, command lines and calls, each
-in a process of its own. Wrong are: another error than one plain line, a traceback, a process that
-ends by a signal or not at all, a refusal that takes over 2 s of CPU (5 s for a damaged run folder,
-whose rows are read after the model is opened, and for a call, which may open the toy) or 150 MB
-above the imported package, and one that leaves a file behind. A case is a function of seed, kind
-and number, so that a wrong one comes back with ``--kinds KIND --first NUMBER --count 1``. Takes
-some seven minutes on two cores.
+Damaged GGUF files, folders of models, checkpoints, their tokenizers and run folders, command lines
+and calls, each in a process of its own. Wrong are: another error than one plain line, a traceback,
+a process that ends by a signal or not at all, a refusal that takes over 2 s of CPU (5 s for a
+damaged run folder, whose rows are read after the model is opened, and for a call, which may open
+the toy) or 150 MB above the imported package, and one that leaves a file behind. A GGUF file or
+folder that opens must have the logits and tokens of the whole one, but for logits where only
+numbers of a tensor were damaged, and tokens where only a token's text or score, or a merge was
+(``abuse_oracle.py``). A case is a function of seed, kind and number, so that a wrong one comes back
+with ``--kinds KIND --first NUMBER --count 1``. Takes some seven minutes on two cores.
 """
 
 import dataclasses
@@ -29,7 +31,8 @@ from random import Random
 from typing import NamedTuple
 
 import tyro
-from abuse_cases import KINDS, Case, finished_runs
+from abuse_cases import KINDS, Case, finished_runs, made_models
+from abuse_oracle import DIFFERS
 
 from glassesjax import studies, surveys
 from glassesjax.runs.provenance import code_fields
@@ -45,7 +48,7 @@ class Settings:
     """How much abuse."""
 
     kinds: tuple[str, ...] = tuple(KINDS)
-    """gguf, safetensors, tokenizer, run, command, call."""
+    """gguf, folder, safetensors, tokenizer, run, command, call."""
     count: int = 60
     """Cases of each kind."""
     first: int = 0
@@ -140,6 +143,8 @@ def outcome(running: Running, status: int, used: resource.struct_rusage, megabyt
         found = "refused"
     elif code in (0, 1):
         found = "opened"
+    elif code == DIFFERS:
+        found = "wrong: opens as another model"
     else:
         found = f"wrong: ends with {code}"
     return {
@@ -157,6 +162,8 @@ def tries(settings: Settings, wanted: list[tuple[str, int]], room: Path) -> Iter
     finished.mkdir()
     if any(kind == "run" for kind, _ in wanted):
         finished_runs(finished)
+    if any(kind in ("gguf", "folder") for kind, _ in wanted):
+        made_models(finished)
     for package in (studies, surveys):  # imported once, not in each process
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)

@@ -10,8 +10,12 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+import abuse_folders
+import abuse_gguf
 import numpy as np
 from abuse_calls import draw_call
+from abuse_models import stored
+from abuse_oracle import compare
 from abuse_values import (
     damage_bytes,
     damage_json,
@@ -30,10 +34,10 @@ from glassesjax.registry import load
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # it would warn in each child of this process
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from model.made_folders import LLAMA, folder, llama_tensors
-from model.made_gguf import SENTENCEPIECE, llama_file
 from model.made_tokenizers import KINDS as TOKENIZERS
 from model.made_tokenizers import folder_of, made
 
+MODELS = "models.pickle"
 TRAINED = Path(glassesjax.__file__).parent / "model" / "trained" / "count_ones.safetensors"
 
 
@@ -64,10 +68,16 @@ SMALL = {
 FOLDERS = ("collapse", "influence", "retention", "train")
 
 
-def _damaged_gguf(rng: Random, folder: Path, _: Path) -> Case:
-    path = llama_file(folder / "model.gguf", rng.choice(({}, SENTENCEPIECE)))
-    path.write_bytes(damage_bytes(rng, path.read_bytes(), within=2400))
-    return Case(f"damaged {path.name}", lambda: open_model(str(path)))
+def _damaged_gguf(rng: Random, room: Path, finished: Path) -> Case:
+    path, original = room / "model.gguf", room / "original.gguf"
+    damage = abuse_gguf.damaged(rng, stored(finished / MODELS), path, original)
+    return Case(damage.text, lambda: compare(path, original, damage))
+
+
+def _damaged_folder(rng: Random, room: Path, finished: Path) -> Case:
+    path, original = room / "model", room / "original"
+    damage = abuse_folders.damaged(rng, stored(finished / MODELS), path, original)
+    return Case(damage.text, lambda: compare(path, original, damage))
 
 
 def _damaged_safetensors(rng: Random, folder: Path, _: Path) -> Case:
@@ -156,6 +166,16 @@ def _arguments(verb: str) -> list[str]:
     return [verb, *SMALL[verb].split()]
 
 
+def made_models(folder: Path) -> None:
+    """Makes the models that are damaged later.
+
+    Args:
+      folder: Gets a file of them.
+    """
+    script = Path(__file__).with_name("abuse_models.py")
+    subprocess.run([sys.executable, script, folder / MODELS], check=True)
+
+
 def finished_runs(folder: Path) -> None:
     """Makes the runs that are damaged later.
 
@@ -230,6 +250,7 @@ def _call(rng: Random, folder: Path, _: Path) -> Case:
 
 KINDS: dict[str, Callable[[Random, Path, Path], Case]] = {
     "gguf": _damaged_gguf,
+    "folder": _damaged_folder,
     "safetensors": _damaged_safetensors,
     "tokenizer": _damaged_tokenizer,
     "run": _damaged_run,

@@ -102,6 +102,8 @@ def read_architecture(keys: GgufKeys, row: Architecture, where: str) -> Reading:
     if row.divisors and isinstance(rotary := settings["positions"], Rotary):
         rotated = rotary.rotated_dim(settings["head_dim"])
         divisors = tuple(keys.constant("rope_freqs.weight", rotated // 2) or ())
+        if divisors and rotary.divisors:
+            raise contradiction("one scaling of its rotation", "yarn, and rope_freqs.weight")
         settings["positions"] = dataclasses.replace(rotary, divisors=divisors or rotary.divisors)
     sources = {ours: _source(ours, source, row) for ours, source in reading.sources.items()}
     return reading._replace(settings=settings, sources=sources, notes=(*row.notes, *reading.notes))
@@ -222,7 +224,7 @@ def _rotation(keys: GgufKeys, head_dim: int, *, yarn: bool = True) -> Config:
     return given | ({} if kind == "none" else {"rope_type": "linear", "factor": factor})
 
 
-def _rms(keys: GgufKeys, *, yarn: bool = True, scale: bool = True) -> Config:
+def _rms(keys: GgufKeys, *, scale: bool = True) -> Config:
     """LLaMA's keys, which families of RMSNorm and gated MLPs share."""
     sizes = _sizes(keys)
     if scale:
@@ -231,14 +233,14 @@ def _rms(keys: GgufKeys, *, yarn: bool = True, scale: bool = True) -> Config:
     return {
         **sizes,
         "rms_norm_eps": eps,
-        "rope_parameters": _rotation(keys, sizes["head_dim"], yarn=yarn),
+        "rope_parameters": _rotation(keys, sizes["head_dim"]),
     }
 
 
 def _llama(keys: GgufKeys) -> Config:
     there = lambda *names: all(f"blk.0.{name}.bias" in keys.shapes for name in names)
     return {
-        **_rms(keys, yarn=False),
+        **_rms(keys),
         "attention_bias": there("attn_q", "attn_k", "attn_v", "attn_output"),
         "mlp_bias": there("ffn_gate", "ffn_up", "ffn_down"),
     }
@@ -308,7 +310,9 @@ def _gemma2(keys: GgufKeys) -> Config:
 def _gemma3(keys: GgufKeys) -> Config:
     config = _sizes(keys)
     if "rope.freq_base" not in keys:
-        raise contradiction(f"a number {keys.name('rope.freq_base')} of at least 0", "none")
+        raise contradiction(
+            f"a floating-point number {keys.name('rope.freq_base')} of at least 0", "none"
+        )
     rope = _rotation(keys, config["head_dim"], yarn=False)
     if rope["partial_rotary_factor"] != 1:
         expected = f"{keys.name('rope.dimension_count')} of {config['head_dim']}, the head's width"

@@ -179,7 +179,7 @@ def _placed(
     Any other offset, also one beyond 2^63 that would overflow a 64-bit sum into the header, points
     to bytes of something else.
     """
-    placed, expected, size = {}, 0, len(reader.data)
+    placed, end, expected, size = {}, 0, 0, len(reader.data)
     for name, kind, shape, offset in rows:
         # Quantized weights come in blocks along a row; none spans two rows.
         block, block_bytes = block_sizes[kind]
@@ -199,7 +199,12 @@ def _placed(
             fault = f"end at byte {start + offset + total} of {size}"
             raise reader.broken(f"lets the tensor {brief(name)} {fault}")
         placed[name] = TensorEntry(kind, shape, start + offset, row_bytes)
-        expected += -(-total // alignment) * alignment
+        end, expected = offset + total, expected + -(-total // alignment) * alignment
+    # Bytes that are lost or added move all that is behind them; some writers leave the padding of
+    # the last tensor out.
+    if placed and size not in (start + end, start + expected):
+        fault = f"has {size} bytes where its last tensor ends at byte {start + end}"
+        raise reader.broken(f"{fault}, or padded at {start + expected}")
     return placed
 
 

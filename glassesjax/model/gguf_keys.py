@@ -1,7 +1,7 @@
 """A GGUF file's keys of its architecture: each is used, without effect, or refused by name."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -43,12 +43,31 @@ NEUTRAL: Mapping[str, Neutral] = {
 # First parts of keys of files that are no model by themselves: changes of one, encoders of images
 # or sounds, statistics for quantization.
 PARTS = ("adapter", "clip", "imatrix")
+NOTES = ("general", "split", "tokenizer")  # of keys that are read elsewhere
 ARCHITECTURE = "general.architecture"
 
 
 def contradiction(expected: str, got: str) -> BadInput:
     """The error for a file that no supported model has."""
     return BadInput(f"Expected a GGUF file with {expected}, got {got}: use another file.")
+
+
+def check_beginnings(metadata: Mapping[str, Any], beginning: str, names: Collection[str]) -> None:
+    """Refuses a key whose end is known and whose beginning is not: it would go unread.
+
+    Args:
+      metadata: A file's key-value pairs.
+      beginning: Of keys, such as ``llama.``.
+      names: What may be behind it.
+
+    Raises:
+      BadInput: There is one.
+    """
+    ends = tuple(names)
+    for key in metadata:
+        others = key.startswith(beginning) or key.partition(".")[0] in NOTES
+        if not others and key.endswith(ends):
+            raise contradiction(f"keys that begin with {beginning}", escaped(key))
 
 
 class GgufKeys:
@@ -70,16 +89,19 @@ class GgufKeys:
         self.architecture, self.shapes = architecture, shapes
         self.constants: set[str] = set()
         self._metadata, self._tensor, self._used = metadata, read, set[str]()
+        self._known = set[str]()  # those that this architecture may have
 
     def name(self, key: str) -> str:
         """The key in the file."""
         return f"{self.architecture}.{key}"
 
     def __contains__(self, key: str) -> bool:
+        self._known.add(key)
         return self.name(key) in self._metadata
 
     def value(self, key: str, default: Any = None) -> Any:  # noqa: ANN401
         """The value under a key, or the default."""
+        self._known.add(key)
         self._used.add(key)
         return self._metadata.get(self.name(key), default)
 
@@ -88,8 +110,11 @@ class GgufKeys:
         return self._number(key, default, least, "whole number", int)
 
     def number(self, key: str, default: float | None = None, *, positive: bool = False) -> float:
-        """A finite number; of float32, the shortest decimal that rounds to it."""
-        value = float(self._number(key, default, 0, "number", int | float))
+        """A finite number; of float32, the shortest decimal that rounds to it.
+
+        A whole number is none: where a file's type is damaged, its bits stand for another.
+        """
+        value = float(self._number(key, default, 0, "floating-point number", float))
         if positive and value == 0:
             raise contradiction(f"{self.name(key)} over 0", "0")
         return decimal(value)
@@ -129,6 +154,7 @@ class GgufKeys:
           BadInput: There is one, or one of a file that is no model by itself.
         """
         values = {**NEUTRAL, **neutral}
+        check_beginnings(self._metadata, f"{self.architecture}.", self._known | values.keys())
         for key, value in self._metadata.items():
             family, _, name = key.partition(".")
             if family in PARTS:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from glassesjax.errors import MODELS_WANTED, BadInput, brief, escaped
+from glassesjax.model.gguf_keys import check_beginnings
 from glassesjax.model.sentencepiece import Pairs, merges_by_score, sentencepiece_engine
 from glassesjax.model.spelling import BYTE as BYTE_NAME
 from glassesjax.model.spelling import BYTES, SPACE, byte_name
@@ -50,6 +51,10 @@ NAMED = {
     "mask_token": "mask_token_id",
 }
 USED_IDS = ("bos_token_id", "eos_token_id", "eot_token_id", "eom_token_id")
+# Those of texts with a gap, which no verb here writes, in newer files and in older ones.
+GAP = ("fim_pre", "fim_suf", "fim_mid", "fim_pad", "fim_rep", "fim_sep")
+GAP += ("prefix", "suffix", "middle")
+IDS = {*USED_IDS, *NAMED.values(), *(f"{name}_token_id" for name in GAP)}
 # Numbers where a ``llama`` file has no key, and the type that such a token must have.
 LLAMA_IDS = {
     "bos_token_id": (1, CONTROL),
@@ -90,6 +95,8 @@ def tokenizer_from_gguf(
       BadInput: The file has a key of a tokenizer that is not known or not supported, or contradicts
         itself; or ``tokenizers`` is not installed.
     """
+    ends = {f"ggml.{name}" for name in USED | SWITCHES | IDS}
+    check_beginnings(metadata, "tokenizer.", {*ends, "chat_template"})
     keys = {key.removeprefix(PREFIX): v for key, v in metadata.items() if key.startswith(PREFIX)}
     if (reason := _unreadable(keys)) is not None:
         if keys.get("model") == "gpt2":
@@ -169,7 +176,7 @@ def _ids(keys: Mapping[str, Any], count: int | None) -> dict[str, int | None]:
     most = NO_TOKEN if count is None else count
     numbers: dict[str, int | None] = {}
     for name, value in keys.items():
-        if not _is_id(name):
+        if name not in IDS:
             continue
         # Types exactly: a bool is an int to isinstance.
         valid = type(value) is int and 0 <= value < most
@@ -207,7 +214,7 @@ def _check_keys(metadata: Mapping[str, Any], splitting: Splitting | None) -> Non
             expected = name == WHOLE_WORDS and splitting is not None and splitting.whole_words
             if value is not expected:
                 raise _foreign(f"{key} {str(expected).lower()} or without it", brief(value))
-        elif name == key or not (name in USED or _is_id(name)):
+        elif name == key or name not in USED | IDS:
             expected = "keys of a plain byte-level or SentencePiece tokenizer"
             raise _foreign(expected, f"{escaped(key)} = {brief(value)}")
 
@@ -222,16 +229,12 @@ def _strings(name: str, value: object) -> list[str]:
     raise _foreign(f"a list of strings tokenizer.ggml.{name}", type(value).__name__)
 
 
-def _is_id(name: str) -> bool:
-    return name.endswith("_token_id")
-
-
 def _types(vocab_size: int, keys: Mapping[str, Any]) -> list[int]:
     """The type of each token; all are normal where the file has none. Validates scores as well."""
     if "scores" in keys:
         scores = keys["scores"]
-        expected = f"one number {PREFIX}scores for each of {vocab_size} tokens"
-        if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "iuf":
+        expected = f"one floating-point number {PREFIX}scores for each of {vocab_size} tokens"
+        if not isinstance(scores, np.ndarray) or scores.dtype.kind != "f":
             raise _foreign(expected, brief(scores))
         if len(scores) != vocab_size:
             raise _foreign(expected, f"{len(scores)}")

@@ -54,14 +54,15 @@ def architecture(config):
     return ARCHITECTURES[kind]
 
 
-def converted(config, tensors):
+def converted(config, tensors, name=None):
     """Pairs of keys and values, and tensors [out, in] by their names in the file.
 
     Args:
       config: A ``config.json``, in either dialect.
       tensors: Float32 arrays by their names in the folder.
+      name: Of an architecture that files of the family may say as well; the usual one if absent.
     """
-    name = architecture(config)
+    name = name or architecture(config)
     given = {key: next(config[n] for n in names if n in config) for key, names in KEYS.items()}
     pairs = {"general.architecture": name}
     pairs |= {f"{name}.{key}": value for key, value in (given | sizes(config, given)).items()}

@@ -31,7 +31,7 @@ SENTENCEPIECE = {
     "tokenizer.ggml.model": "llama",
     "tokenizer.ggml.tokens": ["<unk>", "a", "b", "c", "ab"],
     "tokenizer.ggml.token_type": [2, 1, 1, 1, 1],
-    "tokenizer.ggml.scores": [0, -3, -2, -4, -1],
+    "tokenizer.ggml.scores": [0.0, -3.0, -2.0, -4.0, -1.0],
     "tokenizer.ggml.merges": None,
     "tokenizer.ggml.bos_token_id": None,
 }
@@ -92,6 +92,8 @@ def value(given):
             return array(7, len(given), bytes(given))
         case [str(), *_]:
             return array(8, len(given), b"".join(map(string, given)))
+        case [float(), *_]:
+            return array(6, len(given), np.asarray(given, "<f4").tobytes())
         case list():
             return array(5, len(given), np.asarray(given, "<i4").tobytes())
 

@@ -46,9 +46,14 @@ CASES["llama 3"] = ROWS["llama"] | {"rope_scaling": LLAMA3, "head_dim": 4}
 CASES["phi3 plain"] = ROWS["phi3"] | {"rope_scaling": None, "sliding_window": 5}
 CASES["llama tied"] = ROWS["llama"] | {"tie_word_embeddings": True, "mlp_bias": True}
 YARN = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 16}
+CASES["mistral newer"] = CASES["mistral"] | {"rope_theta": 1e6, "head_dim": 4}
+CASES["mistral yarn"] = CASES["mistral"] | {"rope_scaling": YARN, "rope_theta": 5e3}
+CASES["llama yarn"] = ROWS["llama"] | {"rope_scaling": YARN}
 CASES["qwen3 yarn"] = ROWS["qwen3"] | {"rope_scaling": YARN}
 LINEAR = {"rope_type": "linear", "factor": 2.0}
 CASES["gemma3_text linear"] = ROWS["gemma3_text"] | {"rope_scaling": LINEAR, "num_hidden_layers": 7}
+# Files of newer models of Mistral; those of older ones say llama.
+OTHER_NAMES = dict.fromkeys(("mistral newer", "mistral yarn"), "mistral3")
 TOKENS = jnp.asarray([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8], jnp.int32)
 
 
@@ -58,7 +63,7 @@ def pair(root, case):
     config = CASES[case] | {"model_type": kind}
     tensors = made(kind, CASES[case])
     path = folder(root / "folder", config | ({"pad_token_id": 0}), tensors)
-    return path, *converted(config, tensors)
+    return path, *converted(config, tensors, OTHER_NAMES.get(case))
 
 
 @jax.jit
@@ -87,9 +92,32 @@ def test_a_file_and_its_folder_are_the_same_decoder(case, tmp_path):
     assert file.config.max_length == other.config.max_length or case == "bloom"
 
 
-def test_every_architecture_is_compared():
-    kinds = {case.split()[0] for case in CASES}
-    assert {row.family for row in ARCHITECTURES.values()} == kinds
+def test_every_architecture_is_compared(tmp_path):
+    pairs = (pair(tmp_path / case, case)[1] for case in CASES)
+    assert {each["general.architecture"] for each in pairs} == ARCHITECTURES.keys()
+    assert {row.family for row in ARCHITECTURES.values()} == {case.split()[0] for case in CASES}
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"mistral3.rope.scaling.yarn_log_multiplier": 1.0}, "yarn_log_multiplier = 0 or without"),
+        ({"mistral3.rope.scaling.attn_factor": 1.5}, "attn_factor = 1 or without it, got 1.5"),
+        ({"mistral3.attention.temperature_scale": 0.1}, "temperature_scale = 0 or without it"),
+    ],
+    ids=str,
+)
+def test_what_files_of_mistral_scale_otherwise_is_refused(change, text, tmp_path):
+    _, pairs, tensors = pair(tmp_path, "mistral yarn")
+    with pytest.raises(BadInput, match=text):
+        open_model(plain_file(tmp_path / "made.gguf", pairs | change, tensors))
+
+
+def test_a_rotation_is_stretched_once(tmp_path):
+    _, pairs, tensors = pair(tmp_path, "llama yarn")
+    tensors["rope_freqs.weight"] = np.ones(1, np.float32)
+    with pytest.raises(BadInput, match=r"one scaling .*got yarn, and rope_freqs\.weight"):
+        open_model(plain_file(tmp_path / "made.gguf", pairs, tensors))
 
 
 WIDE = {"hidden_size": 64, "intermediate_size": 96, "n_embd": 64}
@@ -187,3 +215,16 @@ def test_a_part_of_coordinates_with_a_stretched_rotation_is_refused(tmp_path):
     some = {**pairs, "qwen3.rope.dimension_count": 2}
     with pytest.raises(BadInput, match=r"qwen3\.rope\.dimension_count of the head's width .*got 2"):
         open_model(plain_file(tmp_path / "some.gguf", some, tensors))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -3e38])
+def test_weights_that_are_not_finite_are_refused_without_a_warning(value, tmp_path):
+    _, pairs, tensors = pair(tmp_path, "bloom")
+    tensors["token_embd.weight"][3] = value
+    tensors["token_embd_norm.weight"][0] = 3e38
+    # A NaN that signals, as damage makes it, warns where it is cast.
+    tensors["token_embd.weight"].view(np.uint32)[2, 1] = 0x7F800001
+    with pytest.raises(
+        BadInput, match=r"finite weights, got NaN or infinity in token_embd\.weight"
+    ):
+        open_model(plain_file(tmp_path / "made.gguf", pairs, tensors))

@@ -85,7 +85,7 @@ SCALINGS = [
     ({"scaling.type": "linear", "scaling.factor": 4.0, "scale_linear": 4.0}, 4.0),
     ({"scaling.type": "none", "scaling.factor": 4.0}, 1.0),
     ({"scaling.type": "none", "scale_linear": 4.0}, 1.0),
-    ({"scaling.factor": 4, "scaling.original_context_length": 16}, 4.0),
+    ({"scaling.factor": 4.0, "scaling.original_context_length": 16}, 4.0),
 ]
 
 
@@ -98,17 +98,18 @@ def test_linear_scaling_is_read_from_all_its_keys(tmp_path, change, scale):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"scaling.type": "yarn", "scaling.factor": 4.0}, "none or linear, got 'yarn'"),
-        ({"scaling.type": "longrope"}, "none or linear, got 'longrope'"),
-        ({"scaling.type": "dynamic"}, "none or linear, got 'dynamic'"),
-        ({"scaling.type": 1}, "none or linear, got 1"),
-        ({"scaling.type": ["linear"]}, "none or linear, got "),
+        ({"scaling.type": "yarn", "scaling.factor": 4.0}, "original_context_length .*got none"),
+        ({"scaling.type": "longrope"}, "none or linear or yarn, got 'longrope'"),
+        ({"scaling.type": "dynamic"}, "none or linear or yarn, got 'dynamic'"),
+        ({"scaling.type": 1}, "none or linear or yarn, got 1"),
+        ({"scaling.type": ["linear"]}, "none or linear or yarn, got "),
         ({"scaling.factor": 4.0, "scale_linear": 2.0}, "got 4.0 and 2.0"),
         ({"scaling.factor": 0.0}, r"rope\.scaling\.factor over 0"),
         ({"scale_linear": 0.0}, r"rope\.scale_linear over 0"),
         ({"scale_linear": -1.0}, "scale_linear of at least 0, got -1.0"),
         ({"scale_linear": float("nan")}, "got nan"),
         ({"scaling.factor": True}, "got True"),
+        ({"scaling.factor": 4}, r"a floating-point number .*scaling\.factor .*got 4"),
         ({"scaling.factor": "4"}, "got '4'"),
         ({"scaling.attn_factor": 1.2}, r"attn_factor = 1 or without it, got 1\.2"),
         ({"scaling.yarn_log_multiplier": 0.1}, "yarn_log_multiplier"),
@@ -207,10 +208,12 @@ def test_a_scale_of_a_block_that_is_not_finite_is_refused(tmp_path):
         read_gguf(path)[1]["x"]
 
 
-@pytest.mark.parametrize(("kind", "name"), [(28, "F64"), (24, "I8"), (26, "I32"), (9, "Q8_1")])
-def test_tensors_of_other_numbers_are_refused_by_name(tmp_path, kind, name):
+@pytest.mark.parametrize(
+    ("kind", "name", "size"), [(28, "F64", 256), (24, "I8", 32), (26, "I32", 128), (9, "Q8_1", 40)]
+)
+def test_tensors_of_other_numbers_are_refused_by_name(tmp_path, kind, name, size):
     path = tmp_path / "one.gguf"
-    path.write_bytes(padded(header({}, [Entry("x", (32,), kind, 0)])) + bytes(256))
+    path.write_bytes(padded(header({}, [Entry("x", (32,), kind, 0)])) + bytes(size))
     with pytest.raises(BadInput, match=f"de-quantized to float32, got x of type {name}"):
         read_gguf(path)[1]["x"]
 
@@ -334,9 +337,10 @@ def test_letters_without_a_token_are_not_dropped(tmp_path):
         ({"normalizer": "x"}, r"keys of a plain byte-level or .*, got tokenizer\.ggml\.norm"),
         ({"precompiled_charsmap": Raw(9, struct.pack("<IQ", 0, 0))}, "got .*precompiled_charsmap"),
         ({"added_tokens": ["d"]}, r"got tokenizer\.ggml\.added_tokens"),
+        ({"boz_token_id": 0}, r"got tokenizer\.ggml\.boz_token_id = 0"),
         ({"scores": Raw(9, struct.pack("<IQ3f", 6, 3, *[0.0] * 3))}, "each of 5 tokens, got 3"),
-        ({"scores": ["a"] * 5}, "one number tokenizer.ggml.scores"),
-        ({"scores": 1.0}, "one number tokenizer.ggml.scores"),
+        ({"scores": ["a"] * 5}, "one floating-point number tokenizer.ggml.scores"),
+        ({"scores": 1.0}, "one floating-point number tokenizer.ggml.scores"),
         ({"token_type": [3, 1, 1, 1]}, "each of 5 tokens, got 4"),
         ({"pre": 3}, "strings tokenizer.ggml.model and tokenizer.ggml.pre, got 3"),
         ({"pre": "llama-bpe", "ignore_merges": False}, "ignore_merges true or without it"),
@@ -373,3 +377,12 @@ def test_a_template_is_a_string_and_finds_the_names_of_the_special_tokens(tmp_pa
     }
     tokenizer = tokenizer_from_gguf(made)
     assert tokenizer.decode(tokenizer.encode_chat([])) == "<s>FFalseFalse"
+
+
+@pytest.mark.parametrize("key", ["tokenizen.ggml.token_type", "x.chat_template", "\nggml.scores"])
+def test_a_key_of_a_tokenizer_begins_as_such(tmp_path, key):
+    refused(tmp_path, r"keys that begin with tokenizer\., got ", {key: [1] * 5})
+
+
+def test_a_key_of_another_program_is_a_note(tmp_path):
+    opened(tmp_path, {"quantize.imatrix.file": "x", "vendor.quantized_by": "y"})

@@ -310,7 +310,7 @@ def test_scores_that_are_all_the_same_order_nothing():
 def test_a_model_with_a_sentencepiece_tokenizer_opens_and_reads_families(tmp_path, kind):
     keys = sentencepiece_keys(kind)
     rows = len(keys["tokenizer.ggml.tokens"])
-    keys["tokenizer.ggml.scores"] = keys["tokenizer.ggml.scores"].astype(int).tolist()
+    keys["tokenizer.ggml.scores"] = keys["tokenizer.ggml.scores"].tolist()
     path = llama_file(tmp_path / "made.gguf", keys, tensors=llama_tensors(rows))
     tokenizer = open_gguf(path).tokenizer
     same_tokens(tokenizer, made(kind), count=20)

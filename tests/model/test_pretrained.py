@@ -140,7 +140,12 @@ def test_without_the_package_the_message_says_how_to_get_it(monkeypatch):
         ({"general.architecture": "granite"}, "out of llama, .*, got 'granite'"),
         ({"general.architecture": None}, "got None"),
         ({"llama.block_count": None}, r"llama\.block_count"),
-        ({"llama.rope.scaling.type": "yarn"}, "got 'yarn'"),
+        ({"llama.rope.scaling.type": "longrope"}, "got 'longrope'"),
+        (
+            {"llbma.rope.freq_base": 5e3},
+            r"keys that begin with llama\., got llbma\.rope\.freq_base",
+        ),
+        ({"llama/rope.freq_base": 5e3}, r"keys that begin with llama\., got llama/rope"),
     ],
 )
 def test_what_is_no_plain_llama_is_refused(tmp_path, change, text):
@@ -194,7 +199,7 @@ NOT_A_MODEL = [
     ("context_length", float("inf"), "got inf"),
     ("rope.dimension_count", 3, "even and at most the head's 4, got 3"),
     ("rope.dimension_count", 6, "even and at most the head's 4, got 6"),
-    ("rope.freq_base", 0, r"llama\.rope\.freq_base over 0"),
+    ("rope.freq_base", 0.0, r"llama\.rope\.freq_base over 0"),
     ("rope.freq_base", float("nan"), "got nan"),
     ("attention.layer_norm_rms_epsilon", float("nan"), "got nan"),
     ("attention.layer_norm_rms_epsilon", -(2.0**-17), "got -7.62939453125e-06"),

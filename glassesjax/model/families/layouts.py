@@ -99,7 +99,8 @@ def divided_by_layer(layout: Layout) -> Layout:
     """The same, divided by the layer's number from 1 (GPT-2's scale by layer)."""
 
     def take(files: list[np.ndarray], config: DecoderConfig, layer: int) -> np.ndarray:
-        return layout.take(files, config, layer).astype(np.float64) / (layer + 1)
+        with np.errstate(all="ignore"):  # of weights that are not finite, which are refused later
+            return layout.take(files, config, layer).astype(np.float64) / (layer + 1)
 
     return Layout(shapes=layout.shapes, take=take, computes=True)
 
@@ -113,13 +114,14 @@ def normed_rows(eps: float) -> Layout:
     def take(files: list[np.ndarray], config: DecoderConfig, layer: int) -> np.ndarray:
         table, gain, bias = files
         normed = np.empty(table.shape, np.float32)
-        gain, bias = gain.astype(np.float64), bias.astype(np.float64)
         block = max(1, 2**20 // math.prod(table.shape[1:]))  # rows in float64 at a time
-        for start in range(0, len(table), block):
-            rows = table[start : start + block].astype(np.float64)
-            rows -= rows.mean(axis=-1, keepdims=True)
-            rows /= np.sqrt((rows**2).mean(axis=-1, keepdims=True) + eps)
-            normed[start : start + block] = rows * gain + bias
+        with np.errstate(all="ignore"):  # weights that are not finite are refused once they are
+            gain, bias = gain.astype(np.float64), bias.astype(np.float64)
+            for start in range(0, len(table), block):
+                rows = table[start : start + block].astype(np.float64)
+                rows -= rows.mean(axis=-1, keepdims=True)
+                rows /= np.sqrt((rows**2).mean(axis=-1, keepdims=True) + eps)
+                normed[start : start + block] = rows * gain + bias
         return normed
 
     return Layout(shapes=shapes, take=take, computes=True)
