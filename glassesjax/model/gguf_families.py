@@ -489,7 +489,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
             )
             for our_end, end in (("gain", "weight"), ("bias", "bias"))
         },
-        neutral={"tensor_data_layout": "jploski"},
+        neutral={"tensor_data_layout": "jploski", "use_parallel_residual": True},
     ),
     "bloom": Architecture(
         family="bloom",

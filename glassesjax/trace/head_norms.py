@@ -100,11 +100,13 @@ def head_norm(
 def largest_products(block: Block, length: int) -> Float[Array, " heads"]:
     r"""Bound on every scaled product of query and key, whatever the input is.
 
-    .. math:: |s| \le |\mathrm{scale}| \, \lVert T \rVert^2 \left( \sqrt{D_q} \max |g_q| + |b_q|
-       \right) \left( \sqrt{D_k} \max |g_k| + |b_k| \right)
+    .. math:: |s| \le |\mathrm{scale}|
+       \left( \lVert T \rVert (\sqrt{D_q} \max |g_q| + |b_q|) + |t| \right)
+       \left( \lVert T \rVert (\sqrt{D_k} \max |g_k| + |b_k|) + |t| \right)
 
     since a normed vector of D coordinates has length :math:`\sqrt D` at most, and so has each
-    head's part of it; T is what positions do, of the size of its attention factor. So the logits of
+    head's part of it. Positions multiply by T, of the size of its attention factor, and add t:
+    sines and cosines, where these are added to queries and keys. So the logits of
     Theorem 4.2 have a bounded range, D at most twice this, in any model whose queries and keys have
     a true norm (Qwen3, OLMo 2, Gemma 3).
 
@@ -138,5 +140,10 @@ def largest_products(block: Block, length: int) -> Float[Array, " heads"]:
     )
     turns = attention.positions.rotation(length, width, carrier)
     turned = jnp.max(jnp.linalg.norm(turns, 2, (-2, -1)))
+    # What is added to any query or key, (length, 1, width).
+    every = jnp.arange(length, dtype=jnp.int32)
+    added = attention.positions.turn(jnp.zeros((length, 1, width), carrier), every)
+    added = jnp.max(euclidean_norm(added))
+    query, key = turned * query + added, turned * key + added
     key = jnp.repeat(key, config.num_heads // config.kv_heads)
-    return jnp.asarray(abs(config.scale), carrier) * turned**2 * query * key
+    return jnp.asarray(abs(config.scale), carrier) * query * key

@@ -172,6 +172,7 @@ def test_rows_are_put_in_order_as_they_are_packed(case, name, tmp_path):
         ("qwen3 yarn", {"qwen3.rope.scaling.original_context_length": None}, "got none"),
         ("falcon", {"falcon.tensor_data_layout": "other"}, "= jploski or without it"),
         ("gpt_neox", {"gptneox.use_parallel_residual": 1}, "use_parallel_residual true or false"),
+        ("falcon", {"falcon.use_parallel_residual": False}, "use_parallel_residual = True"),
     ],
     ids=str,
 )

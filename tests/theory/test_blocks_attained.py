@@ -20,6 +20,7 @@ from glassesjax.model import (
     NoNorm,
     RMSNorm,
     Rotary,
+    Sinusoidal,
     Window,
     ZeroMlp,
     build_decoder,
@@ -327,6 +328,21 @@ def test_products_of_normed_queries_and_keys_are_below_their_bound(of, norm):
     seen, bound = map(np.asarray, largest(block))
     assert np.all(seen <= bound * (1 + 64 * U))
     assert np.max(seen / bound) > 0.3
+
+
+def test_what_positions_add_to_normed_queries_and_keys_is_in_their_bound():
+    """Attained: q = k = (0, 1/2) and at position 0 (sin, cos) = (0, 1) beside it, 9/4."""
+    matrices = dict.fromkeys(MATRICES, EYE)
+    gains = [2**-1.5] * 2  # of (0, 1) over its root of 1/2
+    matrices |= {f"attention.{of}_norm.gain": gains for of in ("query", "key")}
+    positions = Sinusoidal(where="query_key")
+    switches = {"norm": PLAIN, "qk_norm": "head", "attn_scale": 1.0, "positions": positions}
+    decoder = layer_of([[0.0, 1.0]], matrices, **switches)
+    block = jax.tree.map(lambda weight: weight[0], decoder.layers)
+    heads = jax.jit(layer_heads)(block, jnp.asarray([[0.0, 1.0]]))
+    largest = jax.jit(lambda block: largest_products(block, 1))
+    np.testing.assert_allclose(heads.queries[0] @ heads.keys[0].T, [[2.25]], rtol=16 * U)
+    np.testing.assert_allclose(largest(block), [2.25], rtol=16 * U)
 
 
 def test_the_mask_of_another_layer_is_no_bound():
