@@ -94,6 +94,7 @@ def score_roundoff(
     return (total + out) * jnp.finfo(plan.dtype).eps / 2  # eps is 2 u
 
 
+@border()
 def layer_terms(config: DecoderConfig) -> int:
     """Terms of the sums behind a coordinate of one layer's output, sums over tokens not counted.
 
