@@ -53,8 +53,11 @@ def _collapse():
     lost = [row | {"finite": False, "distance": None} for row in collapse_rows()]
     yield "nothing-finite", collapse(lost)
     yield "exponential", collapse(lengths=lengths, signal=lambda n: 2.0**-n)
-    yield "exceeded", collapse(exceeded="R1 R3", without_bound="")
-    yield "no-bound", collapse(layers_bound=None, without_bound="R2 R4 R5", entry_distance=0.5)
+    yield "exceeded", collapse(exceeded=["R1", "R3"], without_bound=[])
+    yield (
+        "no-bound",
+        collapse(layers_bound=None, without_bound=["R2", "R4", "R5"], entry_distance=0.5),
+    )
     yield "flat", collapse(lengths=lengths, signal=lambda n: 1.0, formats=("bf16",))
 
 

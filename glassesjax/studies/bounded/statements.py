@@ -35,7 +35,7 @@ def coarsest(rows: Sequence[DistanceRow], constants: BoundedConstants) -> float:
     One rounding for each term of the sums behind a coordinate, relative to the representation: m in
     a layer, and T tokens twice, in the softmax and in the average; attention averages the errors of
     tokens and does not add them. Two computations differ by twice that, and a resolution is 8 times
-    their difference. No layer is supposed to enlarge what enters it: where one does so much that
+    their difference. It presumes that no layer enlarges what enters it: where one does so much that
     the resolution is larger, "equal" would have no meaning, and the run is reported.
 
     Runs without ``layer_terms`` have :math:`\min(1, L \cdot T \cdot d \cdot u)`.

@@ -1,16 +1,24 @@
 """Theorem 4.2 of a model and a prompt: the certificate of all its layers as one record."""
 
+from collections.abc import Mapping
+
 import jax
 import numpy as np
 from jaxtyping import Array, Int
 
 from glassesjax.model.decoder import Decoder
-from glassesjax.studies.collapse.records import LayerBounds
+from glassesjax.studies.collapse.records import Inequality, LayerBounds
 from glassesjax.theory.collapse import certificate_roundoff, collapse_certificate
 from glassesjax.theory.collapse_records import CollapseCertificate
 from glassesjax.trace.certificate import certificate_rows
 
-NAMES = {"R1": "mid", "R2": "out", "R3": "row_change", "R4": "by_increments", "R5": "self_weight"}
+FIELDS: Mapping[Inequality, str] = {
+    "R1": "mid",
+    "R2": "out",
+    "R3": "row_change",
+    "R4": "by_increments",
+    "R5": "self_weight",
+}
 
 
 @jax.jit
@@ -33,8 +41,9 @@ def layer_bounds(decoder: Decoder, tokens: Int[Array, " seq"]) -> LayerBounds:
       The record of a row.
     """
     found, rounding = jax.device_get(_certified(decoder, tokens))
-    without, exceeded = [], []
-    for name, field in NAMES.items():
+    without: list[Inequality] = []
+    exceeded: list[Inequality] = []
+    for name, field in FIELDS.items():
         measured, bound = (np.asarray(side) for side in getattr(found.layers, field))
         # (layers) or (layers, heads), beside one number for each layer
         allowed = np.reshape(rounding[field], (-1, *[1] * (measured.ndim - 1)))
@@ -46,6 +55,6 @@ def layer_bounds(decoder: Decoder, tokens: Int[Array, " seq"]) -> LayerBounds:
         entry_distance=float(found.layers.error[0]),
         layers_distance=float(found.output.measured),
         layers_bound=float(found.output.bound),
-        without_bound=" ".join(without),
-        exceeded=" ".join(exceeded),
+        without_bound=tuple(without),
+        exceeded=tuple(exceeded),
     )

@@ -60,6 +60,9 @@ class Detection:
     not finite."""
 
 
+Inequality = Literal["R1", "R2", "R3", "R4", "R5"]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class LayerBounds:
     """Theorem 4.2 layer by layer, in the L1 norm: the distance after the last layer and its bound.
@@ -76,11 +79,10 @@ class LayerBounds:
     layers_bound: float
     """What ``entry_distance`` and the inequalities of all layers together let it be; null where
     that is not finite."""
-    without_bound: str
-    """Names of the inequalities, R1 to R5 of docs/statements/collapse.md, that have no finite bound
-    in some layer or head: a constant is not known, a window hides a key, or it overflows. Spaces
-    between them; empty for none."""
-    exceeded: str
+    without_bound: tuple[Inequality, ...]
+    """The inequalities of docs/statements/collapse.md that have no finite bound in some layer or
+    head: a constant is not known, a window hides a key, or it overflows."""
+    exceeded: tuple[Inequality, ...]
     """Likewise of those that are exceeded by more than float64's rounding: the statement or this
     program is wrong."""
 

@@ -10,7 +10,7 @@ from glassesjax.runs.run import Run
 from glassesjax.runs.verdicts import Passes, passes
 from glassesjax.studies.collapse.curves import Curves, Panel, finite, holds_from
 from glassesjax.studies.collapse.fits import has_exponent, is_flat
-from glassesjax.studies.collapse.records import CollapseRow, LayerBounds
+from glassesjax.studies.collapse.records import CollapseRow, Inequality, LayerBounds
 from glassesjax.trace.decay import DecayFit
 
 
@@ -151,8 +151,7 @@ class Exceeded:
     """A family whose layers exceed an inequality of Theorem 4.2 by more than rounding."""
 
     panel: Panel
-    inequalities: list[str]
-    """Their names, R1 to R5."""
+    inequalities: tuple[Inequality, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -280,7 +279,7 @@ def summarize(run: Run[CollapseRow, ModelConstants]) -> CollapseSummary:
             (p.distance for each in panels for p in each.resolved if p.distance), default=None
         ),
         violations=[
-            Exceeded(panel=each.panel, inequalities=each.layer_bounds.exceeded.split())
+            Exceeded(panel=each.panel, inequalities=each.layer_bounds.exceeded)
             for each in panels
             if each.layer_bounds and each.layer_bounds.exceeded
         ],

@@ -39,8 +39,8 @@ LAYERS = {
     "entry_distance": 0.0,
     "layers_distance": 0.125,
     "layers_bound": 4096.0,
-    "without_bound": "R4",
-    "exceeded": "",
+    "without_bound": ["R4"],
+    "exceeded": [],
 }
 
 
