@@ -1,7 +1,14 @@
-"""Validates the least memory of derivatives of the last representation before they are computed."""
+"""Least memory and work of derivatives of the last representation, before they are computed."""
 
-from glassesjax.memory import check_memory
+import math
+from collections.abc import Sequence
+
+from glassesjax.memory import check_memory, size_text
 from glassesjax.model.config import DecoderConfig
+from glassesjax.model.weights import parameter_shapes
+from glassesjax.process import note
+
+LONG = 10**13  # multiplications: minutes on a few cores
 
 
 def check_probes(config: DecoderConfig, probes: int, itemsize: int) -> None:
@@ -32,5 +39,41 @@ def check_derivatives(config: DecoderConfig, length: int, itemsize: int, *, spec
     """
     attention = config.num_heads * length**2 * itemsize  # of one layer, for the rollout
     check_memory(attention, f"attention over {length} tokens", "use a lower --max-tokens")
-    matrices = spectral * length * config.model_dim**2 * itemsize
-    check_memory(matrices, f"operator norms at {length} tokens", "use a lower --max-tokens")
+    remedy = "use --method estimated or a lower --max-tokens"
+    check_memory(
+        _norm_bytes(config, length, itemsize, spectral),
+        f"operator norms at {length} tokens",
+        remedy,
+    )
+
+
+def note_exact(
+    config: DecoderConfig, lengths: Sequence[int], probes: int, itemsize: int, *, spectral: int
+) -> None:
+    """Prints what exact derivatives cost, where they take long, and what the estimate does.
+
+    Args:
+      config: Settings of the model.
+      lengths: Tokens of each text, once for each kind of derivative.
+      probes: Vectors that the estimate pulls back for each.
+      itemsize: Bytes of a number.
+      spectral: Layers whose operator norms are measured.
+    """
+    width, shapes = config.model_dim, parameter_shapes(config)
+    layers = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith("blocks."))
+    # A pullback multiplies by every matrix of the layers once, as a pass does, and more.
+    work = width * layers * sum(lengths)
+    if work < LONG:
+        return
+    cost = f"{width * len(lengths)} vectors are pulled back, {width} for each text and kind"
+    norms = _norm_bytes(config, max(lengths), itemsize, spectral)
+    memory = f", and {size_text(norms)} for operator norms" if spectral else ""
+    note(
+        f"glassesjax: --method exact: {cost}: {work:.1e} multiplications at the least{memory}; "
+        f"--method estimated pulls back {probes} for each."
+    )
+
+
+def _norm_bytes(config: DecoderConfig, length: int, itemsize: int, spectral: int) -> int:
+    """Of the matrices whose largest eigenvalues are the squares of operator norms."""
+    return spectral * length * config.model_dim**2 * itemsize

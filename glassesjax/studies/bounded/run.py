@@ -17,6 +17,7 @@ from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, To
 from glassesjax.studies.bounded.settings import BoundedSettings
 from glassesjax.studies.bounded.summary import BoundedSummary, summarize
 from glassesjax.trace.roundoff import layer_terms
+from glassesjax.trace.sizes import note_exact
 
 BoundedResult = Result[DistanceRow | TokenRow, BoundedConstants, BoundedSummary]
 
@@ -25,7 +26,13 @@ def open_run(settings: BoundedSettings) -> Opened[DistanceRow | TokenRow, Bounde
     """Models by positional encoding; each of their cells is measured."""
     headers = list(open_headers(settings))
     # Before any weights are read: a setting that does not fit a model fails at once.
-    read = [cell.tokens for header in headers for cell in cells(settings, *header)]
+    resolved = [cells(settings, *header) for header in headers]
+    read = [cell.tokens for of_model in resolved for cell in of_model]
+    # Encodings differ in no size.
+    derived = [len(each.tokens) for some in resolved for each in some if each.kind == "influence"]
+    if settings.method == "exact" and derived:
+        itemsize = {"f32": 4, "f64": 8}[settings.format]
+        note_exact(headers[0][1].config, derived, settings.probes, itemsize, spectral=1)
     models = [(positions, header.read()) for positions, header in headers]
 
     def steps(done: Done) -> Iterator[tuple[str, list[DistanceRow | TokenRow]]]:

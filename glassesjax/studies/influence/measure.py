@@ -47,7 +47,7 @@ from glassesjax.trace.rollout import (
     printed_rollout,
     rollout,
 )
-from glassesjax.trace.sizes import check_derivatives, check_probes
+from glassesjax.trace.sizes import check_derivatives, check_probes, note_exact
 
 # Where a passage begins: behind a paragraph, else a line, else a word, and at most so far on.
 BREAKS, REACH = (r"\n\s*\n\s*", r"\n\s*", r"\s+"), 2000
@@ -82,7 +82,11 @@ def open_subject(settings: InfluenceSettings) -> Subject:
     except ValueError as error:
         raise BadInput(str(error)) from error
     check_bounded(config)
-    check_derivatives(config, longest, itemsize, spectral=len(settings.spectral_layers))
+    spectral = len(settings.spectral_layers)
+    check_derivatives(config, longest, itemsize, spectral=spectral)
+    if settings.method == "exact":
+        lengths = [len(passage.tokens) for passage in passages] * len(settings.attention)
+        note_exact(config, lengths, settings.probes, itemsize, spectral=spectral)
     return Subject(header.read(), passages)
 
 
