@@ -17,6 +17,7 @@ from glassesjax.model.pretrained import open_header
 from glassesjax.model.stored_config import kind_name
 from glassesjax.model.toy import encodings, is_toy
 from glassesjax.model.weights import decoder_bytes
+from glassesjax.precision.wide import check_float64
 
 
 @runtime_checkable
@@ -44,6 +45,16 @@ class ModelsSettings(ModelSettings, Protocol):
         ...
 
 
+@runtime_checkable
+class FormatSettings(Protocol):
+    """The part that names the format of all arithmetic."""
+
+    @property
+    def format(self) -> str:
+        """Such as f64."""
+        ...
+
+
 def open_one(settings: ModelSettings, positions: str) -> ModelHeader:
     """Header of the model that settings name, for a study of one positional encoding.
 
@@ -55,8 +66,11 @@ def open_one(settings: ModelSettings, positions: str) -> ModelHeader:
       Its header; of the toy and of a run folder that of the decoder of ``settings.seed``.
 
     Raises:
-      BadInput: The model cannot be opened, or has no decoder of that seed.
+      BadInput: The model cannot be opened, or has no decoder of that seed; or ``format`` is f64,
+        and the backend has no float64.
     """
+    if isinstance(settings, FormatSettings) and settings.format == "f64":
+        check_float64("--format f64", "use --format f32, or set JAX_PLATFORMS=cpu")
     header = open_header(settings.model, positions=positions, seed=settings.seed)
     weights = f"the weights of {header.name}"
     needed = decoder_bytes(header.config, header.itemsize)

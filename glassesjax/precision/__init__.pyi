@@ -8,6 +8,7 @@ from . import norms as norms
 from . import plan as plan
 from . import quantization as quantization
 from . import rounding as rounding
+from . import wide as wide
 from .backend import backend_report as backend_report
 from .formats import BF16 as BF16
 from .formats import E2M1 as E2M1
@@ -42,3 +43,7 @@ from .rounding import last_distinct as last_distinct
 from .rounding import same_numbers as same_numbers
 from .rounding import ulp_distance as ulp_distance
 from .rounding import ulps_apart as ulps_apart
+from .wide import float64_device as float64_device
+from .wide import float64_enabled as float64_enabled
+from .wide import float64_fault as float64_fault
+from .wide import on_float64_device as on_float64_device

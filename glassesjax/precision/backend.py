@@ -49,6 +49,7 @@ def backend_report() -> dict[str, str | bool | int]:
         "native_bf16_equals_simulated": native_equals_simulated(),
         "x64_enabled": jax.dtypes.canonicalize_dtype(np.float64) == np.float64,
         "float64_exact": float64_exact(),
+        "float64_bits_cast": float64_bits_cast(),
     }
 
 
@@ -171,3 +172,14 @@ def float64_exact() -> bool:
         x = jnp.float64(1 + 2.0**-52)
         total, square = jax.jit(lambda x: (x + x, x * x))(x)
         return bool(total == 2 + 2.0**-51) and bool(square == 1 + 2.0**-51)
+
+
+def float64_bits_cast() -> bool:
+    """Whether float64 can be cast to its bits, which rounding and spacings need."""
+    with jax.enable_x64(True):
+        x = jnp.float64(1 + 2.0**-52)
+        try:
+            bits = jax.jit(lambda x: jax.lax.bitcast_convert_type(x, jnp.uint64))(x)
+            return int(bits) == (1023 << 52) + 1
+        except (jax.errors.JaxRuntimeError, NotImplementedError):  # as the TPU's compiler says it
+            return False

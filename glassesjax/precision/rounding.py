@@ -18,6 +18,7 @@ from glassesjax.precision.bits import (
 )
 from glassesjax.precision.formats import FloatFormat
 from glassesjax.precision.norms import scaled_gap
+from glassesjax.precision.wide import float64_enabled
 
 _CHUNK = 1 << 18  # integers tried at once: 2 MiB of float64, a few milliseconds
 
@@ -153,7 +154,7 @@ def _collides(f: RealSequence, fmt: FloatFormat, low: int, stop: int) -> Bool[np
     """Whether f(n) and f(n + 1) round to one number, for a chunk of n from ``low`` on."""
     # One length for all chunks, so one compilation; nothing beyond ``stop`` is evaluated.
     n = np.minimum(np.arange(low, low + _CHUNK + 1), stop).astype(np.float64)
-    with jax.enable_x64(True):
+    with float64_enabled():
         rounded = np.asarray(fmt.round(jnp.asarray(f(n))))
     return (rounded[:-1] == rounded[1:])[: stop - low]
 

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterator
 
+from glassesjax.precision.wide import check_float64
 from glassesjax.report.render import page_files, plots
 from glassesjax.runs.fill import Done, Opened
 from glassesjax.runs.run import Result, Run
@@ -24,7 +25,11 @@ def open_run(settings: VerifySettings) -> Opened[VerifyRow, VerifyConstants]:
 
     The selection is not part of the run's identity: a folder may be filled claim by claim, and its
     summary and page are of all its claims. Rows of other code stay in the file and are ignored.
+
+    Raises:
+      BadInput: The backend has no float64.
     """
+    check_float64("verify")
 
     def steps(done: Done) -> Iterator[tuple[str, list[VerifyRow]]]:
         for claim, rows in verify(settings, done):

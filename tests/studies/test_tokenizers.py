@@ -7,6 +7,7 @@ from studies.made_text_models import text_header
 
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
+from glassesjax.precision import F64
 from glassesjax.runs.constants import ModelConstants
 from glassesjax.runs.model_fields import model_constants
 from glassesjax.runs.record import to_row
@@ -98,7 +99,7 @@ def test_rows_say_how_the_text_would_be_split(tmp_path):
     header = text_header(tmp_path / "llama3", "llama3")
     settings = CollapseSettings(model="made", families=("ones", "ones_text"), lengths=(1, 3))
     y, zero = np.ones((2, 8)), np.zeros(2)
-    curve = Curve("rounded", "reference", UNROUNDED, y, y, dict.fromkeys(NORMS, zero), None)
+    curve = Curve("rounded", "reference", UNROUNDED[F64], y, y, dict.fromkeys(NORMS, zero), None)
     kept = set()
     for family, pairs in collapse.lay_out(settings, header).items():
         cell = Cell("rotary", "f32", family)

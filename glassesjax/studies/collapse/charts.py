@@ -164,8 +164,10 @@ def family_chart(look: Look, positions: str, family: str) -> Chart:
     scale.curve(chart, axes, own, "own", color=COLORS["c6"], lw=1, marker=3.5)
     scale.curve(chart, axes, signal, "signal", color=color, lw=2.4, zorder=3)
     values = {p.length: p for p in signal}
+    wide = look.summary.reference_dtype
+    wide = look.summary.reference_dtype
     for point in own:
-        texts = [f"n = {point.length}", f"float64 {_distance(values.get(point.length))}"]
+        texts = [f"n = {point.length}", f"{wide} {_distance(values.get(point.length))}"]
         texts += [f"in {panel.format} {_distance(point)}"]
         chart.mark(axes, (point.length, scale.place(point)), "\n".join(texts), radius=7)
     _length_ticks(axes, look.curves.lengths, few=True)

@@ -26,7 +26,17 @@ from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.narrow import under
 from glassesjax.model.prompts import family_prompt
-from glassesjax.precision import BF16, F16, F32, F64, FloatFormat, RoundingPlan, Site
+from glassesjax.precision import (
+    BF16,
+    F16,
+    F32,
+    F64,
+    FloatFormat,
+    RoundingPlan,
+    Site,
+    float64_fault,
+    on_float64_device,
+)
 from glassesjax.studies.collapse.layers import layer_bounds
 from glassesjax.studies.collapse.records import CollapseRow, LayerBounds
 from glassesjax.studies.collapse.rows import (
@@ -43,6 +53,26 @@ from glassesjax.trace.collapse import NORMS, distance, last_representations, pac
 from glassesjax.trace.noise import paired_noise
 
 NATIVE = (F32, BF16, F16)  # all backends compute in these; others are simulated
+SAMPLE = 64  # tokens of the longest prompt that the host reads to measure float32's resolution
+
+
+def reference_precision(formats: Sequence[str]) -> FloatFormat:
+    """The format of reference precision: float64; on a backend that lacks it, float32.
+
+    Args:
+      formats: Names of the formats to be measured.
+
+    Raises:
+      BadInput: There is no float64, and one of them does not fit into float32.
+    """
+    if not (fault := float64_fault()):
+        return F64
+    for name in formats:
+        if not F32.contains(known_format(name)):
+            got = f"{name} on {jax.default_backend()}, {fault}"
+            expected = "Expected --formats that float32 contains where there is no float64"
+            raise BadInput(f"{expected}, got {got}: leave it out, or set JAX_PLATFORMS=cpu.")
+    return F32
 
 
 def lay_out(settings: CollapseSettings, model: ModelHeader | LanguageModel) -> dict[str, Pairs]:
@@ -99,11 +129,12 @@ def measure(
     Raises:
       BadInput: A prompt does not fit the model.
     """
+    precision = reference_precision(settings.formats)
 
     def complete(cell: Cell) -> bool:
         number_format = known_format(cell.format)
         curves = [("signal", "reference"), ("rounded", "reference")]
-        if _own_plan(number_format) is not None:
+        if _own_plan(number_format, precision) is not None:
             curves += [
                 ("signal", own_mode(number_format)),
                 ("noise_floor", own_mode(number_format)),
@@ -122,9 +153,9 @@ def measure(
     ]
     wanted = [cell for cell in wanted if not complete(cell)]
     # All families at once: their sizes fix one program for all.
-    passes = _Passes(model, lay_out(settings, model))
+    passes = _Passes(model, lay_out(settings, model), precision)
     for cell in wanted:
-        # Reference precision is float64, for which JAX needs 64-bit types: on for our own
+        # Distances are taken in float64, for which JAX needs 64-bit types: on for our own
         # arithmetic, and the caller's setting is back before the caller is.
         with jax.enable_x64(True):
             pairs = passes.pairs[cell.family]
@@ -137,14 +168,17 @@ def measure(
 class _Passes:
     """Representations of all prompts of a family under a plan, each computed once."""
 
-    def __init__(self, model: LanguageModel, pairs: Mapping[str, Pairs]) -> None:
-        self.pairs = pairs
+    def __init__(
+        self, model: LanguageModel, pairs: Mapping[str, Pairs], precision: FloatFormat
+    ) -> None:
+        self.pairs, self.precision, self.unrounded = pairs, precision, UNROUNDED[precision]
         trees = [pack([*pair.shorter, *pair.longer]) for pair in pairs.values()]
         sizes = [pass_size(of_family) for of_family in trees]
         # All passes have one size: one compiled function a plan, whatever the family.
         self._size = tuple(max(side) for side in zip(*sizes, strict=True))
         self._model, self._rounded = model.decoder, (F32, model.decoder)
         self._states: dict[tuple[RoundingPlan, str], tuple[Array, Array]] = {}
+        self._sampled: dict[str, Array] = {}
 
     def __call__(self, plan: RoundingPlan, family: str) -> tuple[Array, Array]:
         """The shorter and the longer prompts' representations, one row for each length."""
@@ -152,14 +186,29 @@ class _Passes:
             shorter, longer = self.pairs[family].shorter, self.pairs[family].longer
             prompts = [*shorter, *longer]
             y = last_representations(self._decoder(plan), prompts, size=self._size)
-            y = y.astype(jnp.float64)  # exact; all distances are taken in float64
+            y = on_float64_device(y).astype(jnp.float64)  # exact; so are all distances
             # (2 * lengths, model_dim) -> (lengths, model_dim) twice
             self._states[plan, family] = y[: len(shorter)], y[len(shorter) :]
         return self._states[plan, family]
 
     def unembedding(self, plan: RoundingPlan) -> Array:
         """The rows that turn such representations into logits."""
-        return self._decoder(plan).unembedding
+        return on_float64_device(self._decoder(plan).unembedding)
+
+    def noisy(self, family: str) -> tuple[Array, Array]:
+        """The shorter prompts in float64 and in float32, of as many lengths as are compared.
+
+        All; where reference precision is float32, those that the host can read in float64 soon.
+        """
+        if self.precision == F64:
+            return self(self.unrounded, family)[0], self(SINGLE, family)[0]
+        if family not in self._sampled:
+            shorter = self.pairs[family].shorter
+            some = [prompt for prompt in shorter if len(prompt) <= SAMPLE] or [shorter[0]]
+            wide = under(on_float64_device(self._model), UNROUNDED[F64])
+            self._sampled[family] = last_representations(wide, some)
+        wide = self._sampled[family]
+        return wide, self(self.unrounded, family)[0][: len(wide)]
 
     def layers(self, plan: RoundingPlan, family: str) -> LayerBounds | None:
         """Theorem 4.2 of the longest prompts; None where it is about others."""
@@ -171,7 +220,7 @@ class _Passes:
     def finite(self, family: str) -> list[bool]:
         """At which lengths the unrounded representations are finite, if the unembedding is."""
         # (lengths, model_dim) -> (lengths,), shorter and longer prompts
-        first, second = (jnp.isfinite(y).all(axis=-1) for y in self(UNROUNDED, family))
+        first, second = (jnp.isfinite(y).all(axis=-1) for y in self(self.unrounded, family))
         unembeds = jnp.isfinite(self._model.unembedding).all()
         return jax.device_get(first & second & unembeds).tolist()
 
@@ -194,16 +243,16 @@ class _Passes:
         # A plan that simulates the storage of weights alone has nothing left to do on weights that
         # are stored so already: in float32 they share the program of the unrounded pass.
         simulated = plan.mode == "simulated" and plan.formats.keys() == {Site.WEIGHTS}
-        plan = UNROUNDED if simulated and rounded.dtype == F32.dtype else plan
+        plan = self.unrounded if simulated and rounded.dtype == F32.dtype else plan
         return under(rounded, plan)
 
 
 SINGLE = RoundingPlan.everywhere(F32, mode="native")
 
 
-def _own_plan(number_format: FloatFormat) -> RoundingPlan | None:
-    """The format's own arithmetic; none for float64, which is reference precision itself."""
-    if number_format.contains(F64):
+def _own_plan(number_format: FloatFormat, precision: FloatFormat) -> RoundingPlan | None:
+    """The format's own arithmetic; none for that of reference precision itself."""
+    if number_format.contains(precision):
         return None
     return RoundingPlan.everywhere(number_format, mode=own_mode(number_format))
 
@@ -220,14 +269,15 @@ def finest_format(formats: Sequence[str]) -> str:
 
 def _curves(cell: Cell, passes: _Passes, *, finest: bool) -> list[Curve]:
     number_format = known_format(cell.format)
-    own_plan, stored = _own_plan(number_format), UNROUNDED
+    own_plan, stored = _own_plan(number_format, passes.precision), passes.unrounded
     if not number_format.contains(F32):  # as which our weights are stored already
-        stored = RoundingPlan(weights=number_format, mode=own_mode(number_format), carrier=F64)
+        mode, carrier = own_mode(number_format), passes.precision
+        stored = RoundingPlan(weights=number_format, mode=mode, carrier=carrier)
     # Each is the shorter and the longer prompts' (lengths, model_dim).
-    unrounded, reference = passes(UNROUNDED, cell.family), passes(stored, cell.family)
-    single, _ = passes(SINGLE, cell.family)  # the shorter prompts suffice for the noise
-    resolution = wide_resolution(unrounded[0], single, reference[0], number_format)
-    storage = RoundingPlan(output=number_format, mode="simulated", carrier=F64)
+    unrounded, reference = passes(passes.unrounded, cell.family), passes(stored, cell.family)
+    wide, single = passes.noisy(cell.family)  # the shorter prompts suffice for the noise
+    resolution = wide_resolution(wide, single, reference[0], number_format, passes.precision)
+    storage = RoundingPlan(output=number_format, mode="simulated", carrier=passes.precision)
     # Storage alone: unrounded weights and arithmetic, and one rounding of the result.
     first, second = (number_format.round(y) for y in unrounded)
     layers = passes.layers(stored, cell.family) if finest else None

@@ -83,7 +83,7 @@ class LayerBounds:
     """The inequalities of docs/statements/collapse.md that have no finite bound in some layer or
     head: a constant is not known, a window hides a key, or it overflows."""
     exceeded: tuple[Inequality, ...]
-    """Likewise of those that are exceeded by more than float64's rounding: the statement or this
+    """Likewise of those that are exceeded by more than rounding: the statement or this
     program is wrong."""
 
 
@@ -113,7 +113,8 @@ class CollapseRow:
     """Whether the pass without rounding gives finite representations at this length, and the
     unembedding is finite."""
     mode: Literal["reference", "native", "simulated"]
-    """Arithmetic: float64 throughout, the backend's own in the format, or explicit rounding."""
+    """Arithmetic: reference precision throughout (float64; float32 where ``dtype`` says so, on a
+    backend that lacks it), the backend's own in the format, or explicit rounding."""
     curve: Literal["signal", "noise_floor", "rounded"]
     """Distance of the two prompts' representations; distance that the format's arithmetic puts
     between the shorter prompt's and the same in reference precision; distance of the two in
@@ -127,8 +128,9 @@ class CollapseRow:
     resolution: float
     """The distance at or below which rounding may have made it, as measured, in the same norm. With
     the signal of the format's own arithmetic its error in the difference of the two prompts at that
-    length; else float64's, 8 times the largest float32 noise of the family times 2^-29. In ulp
-    float64's is that of linf, over the finest spacing of the coordinates that it moves."""
+    length; else that of reference precision, 8 times the largest float32 noise of the family, of
+    float64 times 2^-29. In ulp it is that of linf, over the finest spacing of the coordinates that
+    it moves."""
     equal_coordinates: int
     """Coordinates in which the two are equal."""
     unit_roundoff: float

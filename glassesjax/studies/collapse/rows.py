@@ -65,8 +65,12 @@ class Pairs(NamedTuple):
         return cls(shorter, longer, repeats, tuple(prompt_text(*pair) for pair in encoded))
 
 
-# Float64 arithmetic on the model's float32 weights, which stay as narrow as they were read.
-UNROUNDED = RoundingPlan(weights=F32, mode="native", carrier=F64)
+# Reference precision on the model's float32 weights, which stay as narrow as they were read: by
+# its format, float32 where the backend has no float64.
+UNROUNDED = {
+    carrier: RoundingPlan(weights=F32, mode="native", carrier=carrier) for carrier in (F64, F32)
+}
+SAFETY = 8  # rounding errors of two runs differ
 
 
 class Curve(NamedTuple):
@@ -162,7 +166,7 @@ def _rows(
                 equal_coordinates=int(apart.equal_coordinates[index]),
                 unit_roundoff=number_format.unit_roundoff,
                 dtype=curve.plan.dtype.name,
-                rounding="none" if curve.plan == UNROUNDED else curve.plan.name,
+                rounding="none" if curve.plan in UNROUNDED.values() else curve.plan.name,
                 answer=answer,
                 certificate=certificate,
                 detection=detection,
@@ -205,32 +209,35 @@ def _beside(
 
 
 def wide_resolution(
-    unrounded: Float[Array, "lengths model_dim"],
-    single: Float[Array, "lengths model_dim"],
+    wide: Float[Array, "some model_dim"],
+    single: Float[Array, "some model_dim"],
     reference: Float[Array, "lengths model_dim"],
     number_format: FloatFormat,
+    precision: FloatFormat = F64,
 ) -> dict[str, Array]:
-    """Measured resolution of float64: distances below it are rounding noise.
+    """Measured resolution of reference precision: distances below it are rounding noise.
 
-    There is no wider format to compare with. The noise is estimated from float32's on the same
-    weights and prompts: the largest of all lengths, times the ratio of the unit roundoffs, times
-    eight, since rounding errors of two runs differ.
+    The noise of float32 is its largest distance from float64, on the unrounded weights; times
+    eight, since rounding errors of two runs differ. There is no wider format to compare float64
+    with: its noise is taken to be float32's, times the ratio of the unit roundoffs.
 
     Args:
-      unrounded: Representations of the unrounded weights in reference precision (float64).
+      wide: Representations of the unrounded weights in float64, of some lengths.
       single: The same in float32's arithmetic.
       reference: Those whose distances this is for: reference precision on the stored weights.
       number_format: The format whose spacing is the unit of ``ulp``.
+      precision: Reference precision, float64 or float32.
 
     Returns:
       One number a norm, the same for all lengths.
     """
-    share = 8 * F64.unit_roundoff / F32.unit_roundoff
-    noise = by_norm(_distance(unrounded, single, number_format))
-    resolution = {norm: jnp.full(d.shape, share * jnp.max(d)) for norm, d in noise.items()}
+    share = SAFETY * precision.unit_roundoff / F32.unit_roundoff
+    noise = by_norm(_distance(wide, single, number_format))
+    like = reference[:, 0]
+    resolution = {norm: jnp.full_like(like, share * jnp.max(d)) for norm, d in noise.items()}
     # In ulp it is the error of a coordinate in units of the spacing, where that is finest.
     # A coordinate that no arithmetic moves, as one that is zero by construction, has no error.
-    still = jnp.all(same_numbers(unrounded, single), axis=0)  # (lengths, model_dim) -> (model_dim,)
+    still = jnp.all(same_numbers(wide, single), axis=0)  # (some, model_dim) -> (model_dim,)
     error = jnp.where(still, 0, share * jnp.max(noise["linf"]))
     # The spacing is finest where a coordinate happens to be near zero, in whichever run that is.
     # (lengths, model_dim) -> (model_dim,)

@@ -11,7 +11,7 @@ from glassesjax.runs.model_fields import model_constants
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.collapse.charts import Look, figures_of
 from glassesjax.studies.collapse.curves import Curves
-from glassesjax.studies.collapse.measure import lay_out, measure
+from glassesjax.studies.collapse.measure import lay_out, measure, reference_precision
 from glassesjax.studies.collapse.page import collapse_page, headline, values
 from glassesjax.studies.collapse.records import CollapseRow
 from glassesjax.studies.collapse.settings import CollapseSettings
@@ -22,6 +22,7 @@ CollapseResult = Result[CollapseRow, ModelConstants, CollapseSummary]
 
 def open_run(settings: CollapseSettings) -> Opened[CollapseRow, ModelConstants]:
     """Models by positional encoding; runs of n and n + 1 tokens are compared in each."""
+    reference_precision(settings.formats)  # refuses what it cannot serve
     headers = list(open_headers(settings))
     lay_out(settings, headers[0][1])  # prompts that do not fit are found before a weight is read
     models = [(positions, header.read()) for positions, header in headers]

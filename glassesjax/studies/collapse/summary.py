@@ -79,7 +79,7 @@ class PanelSummary:
 
     @property
     def resolved(self) -> list[Point]:
-        """The signal where it is positive and not float64's own rounding."""
+        """The signal where it is positive and not rounding of reference precision."""
         return [point for point in self.signal if point.drawable]
 
 
@@ -97,7 +97,7 @@ class ReferenceSummary:
     furthest: Panel | None
     """The run with the smallest ratio of the last distance to the first."""
     equal: list[Panel]
-    """Runs that are equal at every length, to within float64's rounding."""
+    """Runs that are equal at every length, to within the rounding of reference precision."""
     num_equal: int
     """How many there are."""
     power_laws: list[Panel]
@@ -185,6 +185,8 @@ class CollapseSummary:
     formats: list[FormatSummary]
     encodings: list[EncodingSummary]
     """``reference`` and ``formats`` of each encoding by itself; none where there is but one."""
+    reference_dtype: str
+    """Of reference precision: float64, or float32 where the backend has no float64."""
     finest_format: str
     """The measured format with the smallest unit roundoff."""
     worst_format: str | None
@@ -273,6 +275,8 @@ def summarize(run: Run[CollapseRow, ModelConstants]) -> CollapseSummary:
             )
             for name, mine in by_encoding.items()
         ],
+        # A run that was continued on another machine may have both: then the coarser is named.
+        reference_dtype=min(row.dtype for row in run.rows if row.mode == "reference"),
         finest_format=min(panels, key=lambda each: each.unit_roundoff).panel.format,
         worst_format=worst.format if worst else None,
         smallest_distance=min(

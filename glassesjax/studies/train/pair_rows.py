@@ -7,12 +7,19 @@ lengths of the training only. The format's pass at longer ones is the observatio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from glassesjax.model import Decoder
-from glassesjax.precision import F64, FloatFormat, RoundingPlan, Site, named_plan
+from glassesjax.precision import (
+    F64,
+    FloatFormat,
+    RoundingPlan,
+    Site,
+    float64_enabled,
+    named_plan,
+    on_float64_device,
+)
 from glassesjax.runs.fill import Done
 from glassesjax.studies.train.pairs import PairAnswers, Pairs, answer_pairs, lay_pairs, refusal
 from glassesjax.studies.train.records import FailureLengths, FailureRow, PairRow
@@ -48,8 +55,9 @@ def ask(settings: TrainSettings, seed: int, decoder: Decoder) -> Asked:
     pairs = lay_pairs(settings, seed)
     if not pairs.lengths:
         return Asked(seed, decoder, pairs, None)
-    with jax.enable_x64(True):
-        wide = answer_pairs(settings, pairs, decoder.at(RoundingPlan.wide(F64)))
+    with float64_enabled():
+        wide = on_float64_device(decoder).at(RoundingPlan.wide(F64))
+        wide = answer_pairs(settings, pairs, wide)
     return Asked(seed, decoder, pairs, wide)
 
 
@@ -83,7 +91,7 @@ def pair_rows(settings: TrainSettings, asked: Asked, name: str) -> list[PairRow 
     if name != REFERENCE:
         native = answer_pairs(settings, asked.pairs, asked.decoder.at(plan))
     # The format's own pass is as the plan has it; predictions are computed in float64.
-    with jax.enable_x64(True):
+    with float64_enabled():
         predicted = _predict(wide, native, plan)
     pairs = list(_pair_rows(settings, native, predicted, head))
     return [*pairs, FailureRow(lengths=_failure_lengths(wide, native, predicted, plan), **head)]

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax.model import Decoder, Layout, NoPositions
 from glassesjax.model.config import Bidirectional, ConstantTemperature
-from glassesjax.precision import F64, RoundingPlan
+from glassesjax.precision import F64, RoundingPlan, float64_enabled, on_float64_device
 from glassesjax.runs.fill import Done
 from glassesjax.studies.train.records import RatioRow, RepetitionRow, Roundoff
 from glassesjax.studies.train.settings import ONE_DIGIT, TrainSettings
@@ -134,8 +134,8 @@ def ratio_rows(
         + prompt_format.stop
         + bool(prompt_format.separators or prompt_format.twice)
     )
-    with jax.enable_x64(True):
-        wide = decoder.at(RoundingPlan.wide(F64))
+    with float64_enabled():
+        wide = on_float64_device(decoder).at(RoundingPlan.wide(F64))
         read = _read(wide, prompt_format, low, high, free)
     # Exact fractions, so that an accuracy above the best one is no rounding of ours.
     share = Fraction(str(SHARE_OF_ONES))

@@ -147,7 +147,7 @@ def test_layers_name_what_has_no_bound_and_what_is_exceeded(monkeypatch):
         return found._replace(layers=found.layers._replace(out=half)), rounding
 
     with jax.enable_x64(True):
-        decoder = under(model.decoder, UNROUNDED)
+        decoder = under(model.decoder, UNROUNDED[F64])
         found = layers.layer_bounds(decoder, jnp.asarray(tokens, jnp.int32))
         assert (found.without_bound, found.exceeded) == (("R4",), ())
         monkeypatch.setattr(layers, "_certified", halved)
