@@ -7,12 +7,12 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from glassesjax.errors import BadInput, DiskFull
+from glassesjax.errors import BadInput, DiskFull, brief
 
 Value = str | int | float | bool | None
 Row = Mapping[str, Value]  # a line of a file of JSON lines
@@ -70,20 +70,36 @@ def read_file(path: Path, expected: str, *, most: int) -> bytes:
         raise BadInput(f"Expected {expected}, got {got}: choose another.") from error
 
 
-def json_object(content: bytes | str) -> dict[str, Any]:
-    """Parses a JSON object.
+def json_object(
+    content: bytes | str, constant: Callable[[str], Any] | None = None
+) -> dict[str, Any]:
+    """Parses a JSON object, for all readers of files.
+
+    Args:
+      content: Of the file.
+      constant: What to make of ``NaN``, ``Infinity`` and ``-Infinity``; those numbers if absent.
 
     Raises:
-      ValueError: It is no JSON, no object or no UTF-8, has a number of more digits than Python
-        reads, or is nested too deeply.
+      ValueError: It is no JSON, no object or no UTF-8, has a key twice in one object, has a number
+        of more digits than Python reads, or is nested too deeply.
     """
     try:
-        value = json.loads(content)
+        value = json.loads(content, object_pairs_hook=_each_once, parse_constant=constant)
     except RecursionError as error:
         raise ValueError("brackets within brackets") from error
     if not isinstance(value, dict):
         raise ValueError(f"a JSON {_JSON[type(value)]} instead of an object")
     return value
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; a key that is there twice would have the last of its values."""
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise ValueError(f"the key {brief(twice)} twice")
+    return record
 
 
 _JSON = {list: "list", str: "text", bool: "boolean", int: "number", float: "number"} | {

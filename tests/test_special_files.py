@@ -153,6 +153,16 @@ def test_json_that_is_no_object_is_a_value_error(tmp_path, content):
     assert not same_run(tmp_path / "settings.json", "{}")
 
 
+def test_a_key_that_is_there_twice_is_named():
+    with pytest.raises(ValueError, match="the key 'b' twice"):
+        json_object(b'{"a": {"b": 1, "c": 2, "\\u0062": 1}}')
+    # At any depth, and among many, by the first that comes again.
+    many = ", ".join(f'"{n}": {n}' for n in (*range(100_000), 99_999, 0))
+    with pytest.raises(ValueError, match="the key '99999' twice"):
+        json_object(f'{{"list": [{{{many}}}]}}')
+    assert json_object('{"a": {"a": [{"a": 1}, {"a": 2}]}}') == {"a": {"a": [{"a": 1}, {"a": 2}]}}
+
+
 def test_a_name_that_no_file_can_have_is_no_model(capsys):
     for name in ("a" * 300, "a/" * 3000, "a\0b"):
         assert run(["collapse", name]) == 2

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from glassesjax.errors import MODELS_WANTED, BadInput, brief, escaped
+from glassesjax.files import json_object
 from glassesjax.model.safetensors_file import check_surrogates
 from glassesjax.model.spelling import BYTES, SPACE, Spelling, byte_name
 from glassesjax.model.tokenizer import TextTokenizer, TokenNumbersOnly
@@ -394,12 +395,10 @@ def _read_json(path: Path) -> dict[str, Any]:
         return {}
     content = _content_of(path)
     try:
-        values = json.loads(content)
+        values = json_object(content)
         check_surrogates(content, values)
-    except (ValueError, RecursionError) as error:
-        raise _refused(path, "JSON", f"other content ({escaped(error)})") from error
-    if not isinstance(values, dict):
-        raise _refused(path, "an object", brief(values))
+    except ValueError as error:
+        raise _refused(path, "an object of JSON", f"other content ({escaped(error)})") from error
     return values
 
 

@@ -18,7 +18,7 @@ import ml_dtypes
 import numpy as np
 
 from glassesjax.errors import BadInput, brief
-from glassesjax.files import reason, regular_file
+from glassesjax.files import json_object, reason, regular_file
 
 MOST_HEADER = 1 << 24  # bytes, three times that of a model of ten thousand tensors
 MOST_TENSORS = 1 << 16
@@ -133,23 +133,10 @@ def parse_json(text: bytes | str) -> dict[str, Any]:
         long, a text that is no UTF-8, or is nested too deeply.
     """
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        record = dict(pairs)
-        if len(record) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"the key {brief(twice)} twice")
-        return record
-
     def no_number(text: str) -> float:
         raise ValueError(f"the number {text}")
 
-    try:
-        record = json.loads(text, object_pairs_hook=once, parse_constant=no_number)
-    except RecursionError as error:
-        raise ValueError("brackets within brackets") from error
-    if not isinstance(record, dict):
-        raise ValueError("a list or a value instead of an object")
+    record = json_object(text, no_number)
     check_surrogates(text, record)
     return record
 

@@ -4,13 +4,12 @@ A safetensors file begins with the length of a JSON object in eight bytes, least
 the object has each weight's dtype and shape, and the metadata of ``save_decoder``.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from glassesjax.errors import BadInput, brief
-from glassesjax.files import regular_file
+from glassesjax.files import json_object, reason, regular_file
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.stored_config import config_of
 from glassesjax.model.weights import check_shapes
@@ -86,14 +85,9 @@ def read_header(path: Path) -> StoredHeader:
 
 def _json(text: str | bytes, what: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except RecursionError as error:
-        raise ValueError(f"Expected {what} as flat JSON, got lists in lists") from error
+        return json_object(text)
     except ValueError as error:  # also bytes that are no UTF-8
-        raise ValueError(f"Expected {what} as JSON, got other text") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"Expected {what} as an object, got {brief(value)}")
-    return value
+        raise ValueError(f"Expected {what} as an object of JSON, got {reason(error)}") from error
 
 
 def _check_weights(entries: Mapping[str, Any], config: DecoderConfig) -> None:

@@ -294,6 +294,7 @@ TEXTS = {
     "nested settings": '{"kind": "decoder 1", "config": ' + NESTED + "}",
     "a number of 5000 digits": '{"kind": ' + "9" * 5000 + "}",
     "a list": "[]",
+    "a key twice": '{"kind": "decoder 1", "kind": "decoder 1"}',
     "null": "null",
     "NaN": "NaN",
     "nothing": "",

@@ -458,6 +458,20 @@ def test_wrong_values_beside_it_are_named(tmp_path, name, content, text):
         tokenizer_from_folder(folder)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json"],
+)
+def test_a_key_that_is_there_twice_is_named(tmp_path, name):
+    folder = folder_of(tmp_path / "llama2", "llama2")
+    if name == "added_tokens.json":
+        (folder / "tokenizer_config.json").unlink()
+    (folder / name).write_text('{"eos_token": "<bos>", "eos_token": "</s>"}')
+    with pytest.raises(BadInput, match=f"{name}, got .*the key 'eos_token' twice") as refusal:
+        tokenizer_from_folder(folder)
+    assert "\n" not in str(refusal.value)
+
+
 def test_a_panic_of_the_library_is_one_line(tmp_path, capfd):
     folder = folder_of(tmp_path / "llama2", "llama2")
     content = json.loads((folder / "tokenizer.json").read_text())

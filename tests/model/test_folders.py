@@ -116,6 +116,23 @@ def bytes_of(change):
     return spoil
 
 
+def with_header(data, change):
+    """A safetensors file with another text of its header."""
+    length = int.from_bytes(data[:8], "little")
+    text = change(data[8 : 8 + length].rstrip())
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+
+
+def index_text(change):
+    def spoil(path):
+        (path / "model.safetensors").unlink()
+        sharded(path)
+        text = change((path / INDEX).read_text())
+        (path / INDEX).write_text(text)
+
+    return spoil
+
+
 def only_pickle(path):
     (path / "model.safetensors").rename(path / "pytorch_model.bin")
 
@@ -200,8 +217,20 @@ SPOILED = {
     "huge size": (spoiled_config(vocab_size=2**31 - 1), "sizes"),
     "huge integer": (text_config(b'{"vocab_size": ' + b"9" * 9999 + b"}"), "JSON"),
     "NaN": (text_config(b'{"rms_norm_eps": NaN}'), "the number NaN"),
-    "a list": (text_config(b"[]"), "a list"),
+    "a list": (text_config(b"[]"), "a JSON list"),
     "a key twice": (text_config(b'{"a": 1, "a": 2}'), "'a' twice"),
+    "a key twice in an object": (
+        text_config(b'{"rope_scaling": {"factor": 2.0, "factor": 4.0}}'),
+        "'factor' twice",
+    ),
+    "a tensor twice": (
+        bytes_of(lambda data: with_header(data, lambda text: text[:-1] + b"," + text[1:])),
+        "a header that is no JSON .the key '[^']*' twice",
+    ),
+    "a shard twice": (
+        index_text(lambda text: text.replace('"weight_map"', '"weight_map": {}, "weight_map"')),
+        "index of a model's shards as JSON.*the key 'weight_map' twice",
+    ),
     "nested": (text_config(b'{"a":' * 100_000), "brackets|JSON"),
     "no configuration": (lambda path: (path / "config.json").unlink(), "cannot be read"),
     "empty folder": (emptied, "got"),
