@@ -20,6 +20,16 @@ from glassesjax.files import json_object
 from glassesjax.model.safetensors_file import check_surrogates
 from glassesjax.model.spelling import BYTES, SPACE, Spelling, byte_name
 from glassesjax.model.tokenizer import TextTokenizer, TokenNumbersOnly
+from glassesjax.model.tokenizer_keys import (
+    FLAGS,
+    LISTS,
+    NAMED,
+    READ,
+    check_config_keys,
+    check_token,
+    check_tokenizer_keys,
+    check_values,
+)
 
 TOKENIZER, CONFIG, OLD_CONFIG = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"
 OLD_ADDED = "added_tokens.json"
@@ -28,9 +38,6 @@ MOST_BYTES = {TOKENIZER: 1 << 28}  # Gemma 3's has 2^25
 MOST_OTHER = 1 << 24
 # Parts of words have other names at their beginning or end then; the library aborts on some.
 AFFIX = re.compile(rb'"(continuing_subword_prefix|end_of_word_suffix)"\s*:\s*"[^"]')
-# Tokens that transformers reads whole, in the order in which it adds those that are missing.
-NAMED = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
-FLAGS = ("special", "single_word", "lstrip", "rstrip", "normalized")
 # Classes that take tokenizer.json as it stands, and those of decoders that build parts of it anew.
 GENERIC = {"PreTrainedTokenizer", "TokenizersBackend", "PythonBackend"}
 OF_DECODERS = {
@@ -81,8 +88,8 @@ def tokenizer_from_folder(folder: Path) -> TextTokenizer | None:
     path = folder / TOKENIZER
     if not os.path.lexists(path):
         return None
-    engine = _engine(path)
     config = _configuration(folder)
+    engine = _engine(path)
     _check_switches(engine, config, folder / CONFIG)
     _add_tokens(engine, config, folder / CONFIG)
     _add_special_tokens(engine, config)
@@ -117,6 +124,7 @@ def _engine(path: Path) -> Any:  # noqa: ANN401
     except ImportError as error:
         raise BadInput(MODELS_WANTED) from error
     content = _content_of(path)
+    check_tokenizer_keys(content, path)
     if affix := AFFIX.search(content):
         raise _refused(path, f"no {affix[1].decode()}", "one")
     try:
@@ -220,6 +228,7 @@ def _add_tokens(engine: Any, config: Mapping[str, Any], path: Path) -> None:  # 
         name = _content(entry)
         if name is None:
             raise _refused(path, "added tokens with a content", brief(entry))
+        check_token(entry, "added_tokens_decoder", path)
         flags = _flags(entry)
         known = engine.token_to_id(name)
         # One that is there gets these flags, as in transformers.
@@ -319,21 +328,24 @@ def _marking(engine: Any) -> Any:  # noqa: ANN401
 def _configuration(folder: Path) -> dict[str, Any]:
     """Settings of the tokenizer; without ``added_tokens_decoder`` older files come first."""
     new, old = _read_json(folder / CONFIG), _read_json(folder / OLD_CONFIG)
+    for config, names, path in ((new, READ, CONFIG), (old, (*NAMED, *LISTS), OLD_CONFIG)):
+        check_config_keys(config, names, folder / path)
+        check_values(config, folder / path)
     extra = new.get("extra_special_tokens") or new.get("additional_special_tokens")
-    if not isinstance(extra, list | Mapping | None):
-        raise _refused(folder / CONFIG, "a list of special tokens", brief(extra))
     if "added_tokens_decoder" in new:
         return {**old, **new, "extra_special_tokens": extra}
     more = old.get("extra_special_tokens")
     if isinstance(extra, list) and isinstance(more, list):
         more = extra + more
     extra = more or extra or old.get("additional_special_tokens")
-    if not isinstance(extra, list | Mapping | None):
-        raise _refused(folder / OLD_CONFIG, "a list of special tokens", brief(extra))
     config = {**new, **old, "extra_special_tokens": extra}
     special = {_content(config.get(name)) for name in NAMED}
     special |= {_content(token) for token in extra or ()} if isinstance(extra, list) else set()
     numbers = _read_json(folder / OLD_ADDED).items()
+    for name, number in numbers:
+        if type(number) is not int or number < 0:
+            wanted = f"the number of {brief(name)} as a whole number from 0"
+            raise _refused(folder / OLD_ADDED, wanted, brief(number))
     config["added_tokens_decoder"] = {
         str(number): {
             "content": name,
@@ -349,6 +361,7 @@ def _ends(folder: Path) -> tuple[int, ...]:
     """Tokens that end a text, from the settings of generation, else of the model."""
     for path in (folder / GENERATION, folder / MODEL):
         config = _read_json(path)
+        check_config_keys(config, ("eos_token_id",), path)
         inner = config.get("text_config")
         value = config.get("eos_token_id")
         if value is None and isinstance(inner, Mapping):
