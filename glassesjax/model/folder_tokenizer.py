@@ -224,18 +224,21 @@ def _add_tokens(engine: Any, config: Mapping[str, Any], path: Path) -> None:  # 
     from tokenizers import AddedToken
 
     # By number, those with fewer digits first.
-    for number, entry in sorted(listed.items(), key=lambda item: (len(str(item[0])), item[0])):
-        name = _content(entry)
-        if name is None:
+    given = sorted(listed.items(), key=lambda item: (len(str(item[0])), item[0]))
+    for _, entry in given:
+        if _content(entry) is None:
             raise _refused(path, "added tokens with a content", brief(entry))
         check_token(entry, "added_tokens_decoder", path)
-        flags = _flags(entry)
-        known = engine.token_to_id(name)
+    new = []
+    for number, entry in given:
+        known = engine.token_to_id(name := _content(entry))
         # One that is there gets these flags, as in transformers.
         if known is None or str(known) == str(number):
-            engine.add_tokens([AddedToken(name, **flags)])
-        if str(engine.token_to_id(name)) != str(number):
-            got = f"{number} for {brief(name)}, which {TOKENIZER} has as {engine.token_to_id(name)}"
+            new.append(AddedToken(name, **_flags(entry)))
+    engine.add_tokens(new)  # at once: each call looks through all that there are
+    for number, entry in given:
+        if str(known := engine.token_to_id(name := _content(entry))) != str(number):
+            got = f"{number} for {brief(name)}, which {TOKENIZER} has as {known}"
             raise _refused(path, "added tokens under their numbers", got)
 
 
@@ -248,11 +251,11 @@ def _add_special_tokens(engine: Any, config: Mapping[str, Any]) -> None:  # noqa
     listed = [config.get(name) for name in names]
     listed += extra.values() if isinstance(extra, Mapping) else extra or ()
     added = {token.content for token in engine.get_added_tokens_decoder().values()}
+    new: dict[str, Any] = {}
     for entry in listed:
-        name = _content(entry)
-        if name and name not in added:
-            engine.add_tokens([AddedToken(name, **(_flags(entry) | {"special": True}))])
-            added.add(name)
+        if (name := _content(entry)) and name not in added:
+            new.setdefault(name, AddedToken(name, **(_flags(entry) | {"special": True})))
+    engine.add_tokens([*new.values()])
 
 
 def _flags(entry: object) -> dict[str, bool]:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import time
 
 import pytest
 from model.made_tokenizers import AWKWARD, CONFIGS, KINDS, folder_of, made
@@ -187,6 +188,16 @@ def test_tokens_that_only_the_configuration_lists_are_added(tmp_path):
         tokenizer_from_folder(folder_of(tmp_path / "b", "qwen3", added_tokens_decoder=wrong))
 
 
+def test_thousands_of_added_tokens_take_no_time(tmp_path):
+    """One call of the package for each token takes over 10 s for these 8,000."""
+    count, many = made("qwen3").get_vocab_size(), 8000
+    listed = {str(count + n): {"content": f"<{n}>", "special": True} for n in range(many)}
+    start = time.process_time()
+    tokenizer = tokenizer_from_folder(folder_of(tmp_path, "qwen3", added_tokens_decoder=listed))
+    assert time.process_time() - start < 3
+    assert tokenizer.encode("<7><7999>") == (count + 7, count + many - 1)
+
+
 def test_neither_truncation_nor_padding_of_the_file_counts(tmp_path):
     folder = folder_of(tmp_path / "llama2", "llama2")
     engine = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -279,6 +290,14 @@ def test_special_tokens_that_only_the_configuration_names_are_read_whole(tmp_pat
     extra = {"extra_special_tokens": ["word"], "additional_special_tokens": ["<other>"]}
     tokenizer = tokenizer_from_folder(folder_of(tmp_path / "extra", "qwen3", **extra))
     assert tokenizer.engine.token_to_id("<other>") is None
+    twice = {
+        "bos_token": "<x>",
+        "eos_token": "<y>",
+        "pad_token": {"content": "<x>", "lstrip": True},
+    }
+    tokenizer = tokenizer_from_folder(folder_of(tmp_path / "twice", "qwen3", **twice))
+    assert tokenizer.encode("<x><y>") == (count, count + 1)
+    assert len(tokenizer.encode("a <x>")) == 3  # of two entries the first counts, without lstrip
     for name in ("special_tokens_map.json", "added_tokens.json"):
         folder = folder_of(tmp_path / name, "qwen3")
         listed = {"cls_token": "<x>"} if name.startswith("special") else {"<x>": count}
