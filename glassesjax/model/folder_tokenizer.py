@@ -6,20 +6,24 @@ there is of tokenizers without ``tokenizer.json``, ``generation_config.json`` gi
 end a text, ``chat_template.jinja`` the template of a conversation.
 """
 
-import contextlib
 import json
 import os
-import re
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from glassesjax.errors import MODELS_WANTED, BadInput, brief, escaped
+from glassesjax.errors import BadInput, brief, escaped
 from glassesjax.files import json_object
 from glassesjax.model.safetensors_file import check_surrogates
 from glassesjax.model.spelling import BYTES, SPACE, Spelling, byte_name
 from glassesjax.model.tokenizer import TextTokenizer, TokenNumbersOnly
+from glassesjax.model.tokenizer_file import (
+    fill,
+    frame_of,
+    read_merges,
+    read_numbers,
+    read_tokenizer_file,
+)
 from glassesjax.model.tokenizer_keys import (
     FLAGS,
     LISTS,
@@ -27,7 +31,6 @@ from glassesjax.model.tokenizer_keys import (
     READ,
     check_config_keys,
     check_token,
-    check_tokenizer_keys,
     check_values,
 )
 
@@ -36,8 +39,7 @@ OLD_ADDED = "added_tokens.json"
 GENERATION, MODEL, TEMPLATE = "generation_config.json", "config.json", "chat_template.jinja"
 MOST_BYTES = {TOKENIZER: 1 << 28}  # Gemma 3's has 2^25
 MOST_OTHER = 1 << 24
-# Parts of words have other names at their beginning or end then; the library aborts on some.
-AFFIX = re.compile(rb'"(continuing_subword_prefix|end_of_word_suffix)"\s*:\s*"[^"]')
+AFFIXES = ("continuing_subword_prefix", "end_of_word_suffix")
 # Classes that take tokenizer.json as it stands, and those of decoders that build parts of it anew.
 GENERIC = {"PreTrainedTokenizer", "TokenizersBackend", "PythonBackend"}
 OF_DECODERS = {
@@ -47,6 +49,7 @@ OF_DECODERS = {
 # Switches that change tokens where they are true: in every class, and in classes of encoders.
 SWITCHES = ("split_special_tokens", "fix_mistral_regex")
 SWITCHES_OF_ENCODERS = ("do_lower_case", "strip_accents", "remove_space")
+BEFORE = "a post-processor that adds tokens before a text only"
 LOST = "\uffff lost"  # a name in no vocabulary
 # What a decoder may consist of so that each token has its own bytes, whatever stands beside it.
 # ``Strip`` removes the space before a whole text, which is no token's.
@@ -89,12 +92,9 @@ def tokenizer_from_folder(folder: Path) -> TextTokenizer | None:
     if not os.path.lexists(path):
         return None
     config = _configuration(folder)
-    engine = _engine(path)
-    _check_switches(engine, config, folder / CONFIG)
-    _add_tokens(engine, config, folder / CONFIG)
+    ends, chat_template = _ends(folder), _chat_template(folder, config)
+    engine, opening, spelling = _engine(path, config)
     _add_special_tokens(engine, config)
-    spelling = _spelling(engine, path)
-    added = engine.get_added_tokens_decoder()
     named = {key: _content(value) for key, value in config.items() if key.endswith("_token")}
     extra = config.get("extra_special_tokens")
     if isinstance(extra, Mapping):
@@ -106,10 +106,10 @@ def tokenizer_from_folder(folder: Path) -> TextTokenizer | None:
         engine=engine,
         bos=bos,
         eos=eos,
-        opening=_opening(engine, path),
-        chat_template=_chat_template(folder, config),
-        other_ends=tuple(end for end in _ends(folder) if end != eos),
-        whole=frozenset(added),
+        opening=opening,
+        chat_template=chat_template,
+        other_ends=tuple(end for end in ends if end != eos),
+        whole=frozenset(engine.get_added_tokens_decoder()),
         unknown=_unknown(engine if marking is None else marking),
         marking=marking,
         named=tuple((key, number) for key, number in numbers.items() if number is not None),
@@ -117,75 +117,60 @@ def tokenizer_from_folder(folder: Path) -> TextTokenizer | None:
     )
 
 
-def _engine(path: Path) -> Any:  # noqa: ANN401
-    """The tokenizer of ``tokenizer.json``, which neither truncates nor pads."""
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as error:
-        raise BadInput(MODELS_WANTED) from error
+def _engine(path: Path, config: Mapping[str, Any]) -> tuple[Any, tuple[int, ...], Spelling]:
+    """The tokenizer of ``tokenizer.json``, tokens that begin every text, and how it spells."""
     content = _content_of(path)
-    check_tokenizer_keys(content, path)
-    if affix := AFFIX.search(content):
-        raise _refused(path, f"no {affix[1].decode()}", "one")
-    try:
-        with _without_stderr():
-            engine = Tokenizer.from_buffer(content)
-    except BaseException as error:
-        # The library raises a bare Exception, or one of its own outside of Exception for a panic.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise _refused(
-            path, "an undamaged tokenizer", f"one that fails ({escaped(error)})"
-        ) from error
-    engine.no_truncation()
-    engine.no_padding()
-    if getattr(engine.model, "dropout", None):
-        raise _refused(path, "a tokenizer without chance", f"dropout {engine.model.dropout}")
-    return engine
+    file = read_tokenizer_file(content, path)
+    _check_model(file.record.get("model"), path)
+    # A vocabulary may have 262,144 tokens: what is refused without it is refused before it.
+    engine = frame_of(file, content, path)
+    beside = path.parent / CONFIG
+    _check_switches(engine, config, beside)
+    spelling, opening = _spelling(engine, path), _opening(engine, path)
+    listed = _listed(config, beside)
+    numbers = read_numbers(content, file, path)
+    _check_numbers(listed, (numbers or {}).get, beside, new=False)
+    merges = read_merges(content, file, numbers, path)
+    del content
+    fill(engine, file, numbers, merges, path)
+    _add_tokens(engine, listed, beside)
+    for name, those in opening:
+        if any(number is None or engine.id_to_token(number) is None for number in those):
+            raise _refused(path, BEFORE, f"{brief(name)}, which is no token")
+    return engine, tuple(number for _, those in opening for number in those), spelling
 
 
-@contextlib.contextmanager
-def _without_stderr() -> Iterator[None]:
-    """Drops what the process writes to standard error: a panic of the library has lines there."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # it is closed
-        yield
-        return
-    sys.stderr.flush()
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+def _check_model(model: object, path: Path) -> None:
+    """Refuses parts of words with other names at their beginning or end, and chance."""
+    given = model if isinstance(model, Mapping) else {}
+    for affix in AFFIXES:  # the library aborts on some
+        if given.get(affix):
+            raise _refused(path, f"no {affix}", brief(given[affix]))
+    if given.get("dropout"):
+        raise _refused(path, "a tokenizer without chance", f"dropout {brief(given['dropout'])}")
 
 
-def _opening(engine: Any, path: Path) -> tuple[int, ...]:  # noqa: ANN401
-    """Tokens that the post-processor puts before a text; it may put none behind it."""
+def _opening(engine: Any, path: Path) -> list[tuple[str, list[Any]]]:  # noqa: ANN401
+    """Tokens that the post-processor puts before a text, each with its numbers.
+
+    It may put none behind the text.
+    """
     if engine.post_processor is None:
-        return ()
-    wanted = "a post-processor that adds tokens before a text only"
-    before: list[int] = []
+        return []
+    before = []
     # From its description: the library aborts where a template names a token that is not there.
     for part in _parts(json.loads(engine.post_processor.__getstate__())):
         if part["type"] in ("Sequence", "ByteLevel"):  # no tokens of their own
             continue
         if part["type"] != "TemplateProcessing":
-            raise _refused(path, wanted, brief(part["type"]))
+            raise _refused(path, BEFORE, brief(part["type"]))
         *first, last = part["single"] or [{}]
         if "Sequence" not in last or any("SpecialToken" not in each for each in first):
-            raise _refused(path, wanted, f"the template {brief(part['single'])}")
-        for each in first:
-            name = each["SpecialToken"]["id"]
-            numbers = part["special_tokens"].get(name, {}).get("ids", [None])
-            unknown = [n for n in numbers if n is None or engine.id_to_token(n) is None]
-            if unknown:
-                raise _refused(path, wanted, f"{brief(name)}, which is no token")
-            before += numbers
-    return tuple(before)
+            raise _refused(path, BEFORE, f"the template {brief(part['single'])}")
+        names = [each["SpecialToken"]["id"] for each in first]
+        tokens = part["special_tokens"]
+        before += [(name, tokens.get(name, {}).get("ids", [None])) for name in names]
+    return before
 
 
 def _spelling(engine: Any, path: Path) -> Spelling:  # noqa: ANN401
@@ -216,30 +201,38 @@ def _parts(whole: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from _parts(part)
 
 
-def _add_tokens(engine: Any, config: Mapping[str, Any], path: Path) -> None:  # noqa: ANN401
-    """Adds tokens that only ``tokenizer_config.json`` lists, under their numbers."""
+def _listed(config: Mapping[str, Any], path: Path) -> list[tuple[str, Any]]:
+    """Tokens of ``tokenizer_config.json`` with their numbers, those with fewer digits first."""
     listed = config.get("added_tokens_decoder") or {}
     if not isinstance(listed, Mapping):
         raise _refused(path, "added_tokens_decoder as an object", brief(listed))
-    from tokenizers import AddedToken
-
-    # By number, those with fewer digits first.
-    given = sorted(listed.items(), key=lambda item: (len(str(item[0])), item[0]))
-    for _, entry in given:
+    for entry in listed.values():
         if _content(entry) is None:
             raise _refused(path, "added tokens with a content", brief(entry))
         check_token(entry, "added_tokens_decoder", path)
-    new = []
-    for number, entry in given:
-        known = engine.token_to_id(name := _content(entry))
-        # One that is there gets these flags, as in transformers.
-        if known is None or str(known) == str(number):
-            new.append(AddedToken(name, **_flags(entry)))
-    engine.add_tokens(new)  # at once: each call looks through all that there are
-    for number, entry in given:
-        if str(known := engine.token_to_id(name := _content(entry))) != str(number):
+    return sorted(listed.items(), key=lambda item: (len(item[0]), item[0]))
+
+
+def _check_numbers(
+    listed: Sequence[tuple[str, Any]], number_of: Callable[[Any], Any], path: Path, *, new: bool
+) -> None:
+    """Refuses tokens with other numbers than listed; without ``new``, of those that there are."""
+    for number, entry in listed:
+        known = number_of(name := _content(entry))
+        if str(known) != number and (new or known is not None):
             got = f"{number} for {brief(name)}, which {TOKENIZER} has as {known}"
             raise _refused(path, "added tokens under their numbers", got)
+
+
+def _add_tokens(engine: Any, listed: Sequence[tuple[str, Any]], path: Path) -> None:  # noqa: ANN401
+    """Adds tokens that only ``tokenizer_config.json`` lists, under their numbers."""
+    from tokenizers import AddedToken
+
+    _check_numbers(listed, engine.token_to_id, path, new=False)
+    # One that is there gets these flags, as in transformers. At once: each call of the package
+    # looks through all that there are.
+    engine.add_tokens([AddedToken(_content(entry), **_flags(entry)) for _, entry in listed])
+    _check_numbers(listed, engine.token_to_id, path, new=True)
 
 
 def _add_special_tokens(engine: Any, config: Mapping[str, Any]) -> None:  # noqa: ANN401

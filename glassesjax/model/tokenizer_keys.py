@@ -5,25 +5,12 @@ missing: a letter that is damaged in ``ignore_merges`` would give other tokens w
 Sources: its 0.23.3, with the keys of published files that it reads for older versions.
 """
 
-import json
-import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from glassesjax.errors import BadInput, brief, escaped
-from glassesjax.files import json_object, reason
 
-_STRING = rb'"(?:[^"\\]++|\\.)*+"'
-_FLAT = rb'(?:[^"{}\[\]]++|' + _STRING + rb")*+"
-_INNER = rb'(?:[^"{}\[\]]++|' + _STRING + rb"|\[" + _FLAT + rb"\]|\{" + _FLAT + rb"\})*+"
-# Vocabulary and merges, of up to millions of strings, which are not made one by one; other strings
-# match whole, so that none is found within one.
-_LARGE = re.compile(
-    rb'("(?:vocab|merges)"\s*+:\s*+)(\{' + _INNER + rb"\}|\[" + _INNER + rb"\])|" + _STRING,
-    re.DOTALL,
-)
-_KEY = re.compile(rb"(" + _STRING + rb")\s*+:", re.DOTALL)
 WHOLE = (
     *("version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer"),
     *("post_processor", "decoder", "model"),
@@ -107,28 +94,27 @@ ALIKE = frozenset(
 NOTES = ("id", "__type")  # of an added token: notes of those who wrote it
 
 
-def check_tokenizer_keys(content: bytes, path: Path) -> None:
-    """Refuses keys of a ``tokenizer.json`` that are unknown, or there twice.
+def check_tokenizer_keys(record: Mapping[str, Any], path: Path) -> None:
+    """Refuses keys of a ``tokenizer.json`` that are unknown.
 
     Args:
-      content: Of the file.
+      record: The file, or what is left of it without vocabulary and merges.
       path: Of the file, for messages.
 
     Raises:
-      BadInput: There is one; or the file is no JSON.
+      BadInput: There is one.
     """
-    record = _without_large(content, path)
     _check_known(record, WHOLE, "its keys", path)
-    added = record.get("added_tokens")
-    for entry in added if isinstance(added, list) else ():
-        if isinstance(entry, dict):
-            _check_known(entry, ("id", *ADDED), "keys of an added token", path)
+    if not isinstance(added := record.get("added_tokens"), list | None):
+        raise refused(path, "a list of added tokens", brief(added))
+    for entry in added or ():
+        _check_added(entry, path)
     for key, kinds in PARTS.items():
         for part in _parts(record.get(key)):
             kind = part.get("type")
             known = kinds.get(kind) if isinstance(kind, str) else None
             if kind is not None and known is None:
-                raise _unknown(path, f"a {key} of a known type", brief(kind))
+                raise refused(path, f"a {key} of a known type", brief(kind))
             # Older files have no type: the package looks for one with these keys.
             every = {name for names in kinds.values() for name in names}
             _check_known(
@@ -136,38 +122,16 @@ def check_tokenizer_keys(content: bytes, path: Path) -> None:
             )
 
 
-def _without_large(content: bytes, path: Path) -> dict[str, Any]:
-    """The file as JSON, with null for its vocabulary and its merges."""
-    # A file that is cut is not searched for the end of its vocabulary.
-    if content[-64:].rstrip()[-1:] != b"}":
-        raise _unknown(path, "an object of JSON", "one that does not end")
-
-    def null(found: re.Match[bytes]) -> bytes:
-        if found[2] is None:
-            return found[0]
-        if found[2].startswith(b"{") and (twice := _twice(found[2])) is not None:
-            raise ValueError(f"the key {brief(twice)} twice")
-        return found[1] + b"null"
-
-    try:
-        return json_object(_LARGE.sub(null, content))
-    except ValueError as error:
-        got = f"other content ({escaped(reason(error))})"
-        raise _unknown(path, "an object of JSON", got) from error
-
-
-def _twice(content: bytes) -> str | None:
-    """A key that an object of strings and numbers has twice."""
-    seen: set[bytes] = set()
-    for found in _KEY.finditer(content):
-        name = found[1]
-        if b"\\u" in name or b"\\/" in name:  # a letter has several spellings
-            text = json.dumps(json.loads(name), ensure_ascii=False)
-            name = text.encode("utf-8", "surrogatepass")
-        if name in seen:
-            return json.loads(name)
-        seen.add(name)
-    return None
+def _check_added(entry: object, path: Path) -> None:
+    """Validates an added token of ``tokenizer.json``, where each key is there."""
+    if not isinstance(entry, dict):
+        raise refused(path, "an added token as an object", brief(entry))
+    _check_known(entry, ("id", *ADDED), "keys of an added token", path)
+    kinds = {"id": int, "content": str, **dict.fromkeys(FLAGS, bool)}
+    for key, kind in kinds.items():
+        if type(entry.get(key)) is not kind:
+            got = brief(entry[key]) if key in entry else "none"
+            raise refused(path, f"{key} of an added token, of type {kind.__name__}", got)
 
 
 def _parts(whole: object) -> Iterator[Mapping[str, Any]]:
@@ -199,7 +163,7 @@ def check_config_keys(config: Mapping[str, Any], names: Collection[str], path: P
         if key not in names and key not in ALIKE:
             near = next((name for name in missing if not key or _one_letter(key, name)), None)
             if near is not None:
-                raise _unknown(path, f"known keys such as {near}", brief(key))
+                raise refused(path, f"known keys such as {near}", brief(key))
 
 
 def check_values(config: Mapping[str, Any], path: Path) -> None:
@@ -214,15 +178,15 @@ def check_values(config: Mapping[str, Any], path: Path) -> None:
     """
     for key in SWITCHES:
         if not isinstance(config.get(key), bool | None):
-            raise _unknown(path, f"{key} true or false", brief(config[key]))
+            raise refused(path, f"{key} true or false", brief(config[key]))
     if not isinstance(name := config.get("tokenizer_class"), str | None):
-        raise _unknown(path, "the name of a class as tokenizer_class", brief(name))
+        raise refused(path, "the name of a class as tokenizer_class", brief(name))
     for key in NAMED:
         check_token(config.get(key), key, path)
     for key in LISTS:
         entries = config.get(key)
         if not isinstance(entries, list | Mapping | None):
-            raise _unknown(path, "a list of special tokens", brief(entries))
+            raise refused(path, "a list of special tokens", brief(entries))
         for entry in entries.values() if isinstance(entries, Mapping) else entries or ():
             check_token(entry, key, path)
 
@@ -241,11 +205,11 @@ def check_token(entry: object, name: str, path: Path) -> None:
     if isinstance(entry, str | None):
         return
     if not isinstance(entry, Mapping) or not isinstance(entry.get("content"), str):
-        raise _unknown(path, f"{name} as a token, with a content", brief(entry))
+        raise refused(path, f"{name} as a token, with a content", brief(entry))
     _check_known(entry, (*ADDED, *NOTES), f"keys of a token in {name}", path)
     for flag in FLAGS:
         if not isinstance(entry.get(flag, False), bool):
-            raise _unknown(path, f"{flag} of a token true or false", brief(entry[flag]))
+            raise refused(path, f"{flag} of a token true or false", brief(entry[flag]))
 
 
 def _one_letter(one: str, other: str) -> bool:
@@ -258,8 +222,9 @@ def _one_letter(one: str, other: str) -> bool:
 
 def _check_known(part: Mapping[str, Any], known: Collection[str], what: str, path: Path) -> None:
     if (key := next((key for key in part if key not in known), None)) is not None:
-        raise _unknown(path, f"{what} whose effect is known", f"{brief(key)} = {brief(part[key])}")
+        raise refused(path, f"{what} whose effect is known", f"{brief(key)} = {brief(part[key])}")
 
 
-def _unknown(path: Path, expected: str, got: str) -> BadInput:
+def refused(path: Path, expected: str, got: str) -> BadInput:
+    """The error for a file of a tokenizer that is not supported."""
     return BadInput(f"Expected {expected} in {escaped(path)}, got {got}: use another folder.")
