@@ -226,7 +226,7 @@ def frame_of(file: TokenizerFile, content: bytes, path: Path) -> Any:  # noqa: A
 def fill(
     engine: Any,  # noqa: ANN401
     file: TokenizerFile,
-    numbers: Mapping[str, int] | None,
+    numbers: dict[str, int] | None,
     merges: Pairs,
     path: Path,
 ) -> None:
@@ -246,10 +246,14 @@ def fill(
         return
     from tokenizers import AddedToken, models
 
-    given = {**file.record["model"], "vocab": numbers, "merges": merges}
-    settings = {key: value for key, value in given.items() if value is not None and key != "type"}
+    left_out = ("type", "vocab", "merges")
+    settings = {
+        key: value
+        for key, value in file.record["model"].items()
+        if value is not None and key not in left_out
+    }
     with _failing(path):
-        engine.model = models.BPE(**settings)
+        engine.model = models.BPE(numbers, merges, **settings)
         engine.add_tokens([AddedToken(**{key: each[key] for key in ADDED}) for each in file.added])
 
 
