@@ -40,6 +40,8 @@ def folder_header(
     Raises:
       BadInput: The folder is no model that is supported, or the dtype is not available.
     """
+    if dtype is not None:
+        format_of(dtype)  # before a header is read
     folder = read_folder(path, weights)
     placed = place(folder)
     tokenizer = open_tokenizer(path, placed.config.vocab_size)

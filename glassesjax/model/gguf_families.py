@@ -72,8 +72,8 @@ class Architecture:
     """Tensors of weights for which the architecture has other names, by our name."""
     neutral: Mapping[str, Neutral] = dataclasses.field(default_factory=dict)
     """Values without effect where those of other architectures differ."""
-    notes: tuple[str, ...] = ()
-    """Constants of the family that are in no file, for rows."""
+    notes: Callable[[GgufKeys], tuple[str, ...]] | tuple[str, ...] = ()
+    """Constants of the family that are not in the file, for rows."""
 
 
 def read_architecture(keys: GgufKeys, row: Architecture, where: str) -> Reading:
@@ -106,7 +106,8 @@ def read_architecture(keys: GgufKeys, row: Architecture, where: str) -> Reading:
             raise contradiction("one scaling of its rotation", "yarn, and rope_freqs.weight")
         settings["positions"] = dataclasses.replace(rotary, divisors=divisors or rotary.divisors)
     sources = {ours: _source(ours, source, row) for ours, source in reading.sources.items()}
-    return reading._replace(settings=settings, sources=sources, notes=(*row.notes, *reading.notes))
+    notes = row.notes(keys) if callable(row.notes) else row.notes
+    return reading._replace(settings=settings, sources=sources, notes=(*notes, *reading.notes))
 
 
 def _taken_share(config: Config) -> float | None:
@@ -246,6 +247,17 @@ def _llama(keys: GgufKeys) -> Config:
     }
 
 
+def _check_unembedding(keys: GgufKeys) -> None:
+    """Refuses a file without an unembedding, of a family in which llama.cpp requires one."""
+    if OUTPUT not in keys.shapes:
+        raise contradiction(f"a tensor {OUTPUT}, as all of {keys.architecture} have it", "none")
+
+
+def _olmo2(keys: GgufKeys) -> Config:
+    _check_unembedding(keys)
+    return _rms(keys)
+
+
 def _mistral3(keys: GgufKeys) -> Config:
     return {**_rms(keys), "sliding_window": None}
 
@@ -341,6 +353,16 @@ def _pattern(keys: GgufKeys, layers: int) -> Config:
     return {"sliding_window_pattern": keys.count(key, 6)}
 
 
+def _gemma3_notes(keys: GgufKeys) -> tuple[str, ...]:
+    """What of windows and of their rotation the file does not say."""
+    windows = "attention.sliding_window_pattern" not in keys
+    base = "rope.freq_base_swa" not in keys
+    if windows:
+        more = ", and the base of their rotation" if base else ""
+        return (f"windows by layer{more}, as the family has them",)
+    return ("the base of layers with a window, as the family has it",) if base else ()
+
+
 def _dense(keys: GgufKeys) -> Config:
     """Keys of families of LayerNorm, each of whose heads has its share of the width."""
     sizes = _sizes(keys)
@@ -380,6 +402,7 @@ _LENGTH, _TIE = "max_position_embeddings", "tie_word_embeddings"
 
 
 def _gptneox(keys: GgufKeys) -> Config:
+    _check_unembedding(keys)
     sizes = _dense(keys)
     _equal_heads(keys, sizes)
     return {
@@ -451,10 +474,10 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     ),
     "qwen2": Architecture(family="qwen2", config=_rms),
     "qwen3": Architecture(family="qwen3", config=_rms),
-    "olmo2": Architecture(family="olmo2", config=_rms),
+    "olmo2": Architecture(family="olmo2", config=_olmo2),
     "phi3": Architecture(family="phi3", config=_phi3, fused=True, halves=True),
     "gemma": Architecture(family="gemma", config=_rms, gains_with_one=True),
-    # No file has the pattern of windows, and of Gemma 3 the base of layers with a window.
+    # No file of Gemma 2 has the pattern of windows, and few files of Gemma 3.
     "gemma2": Architecture(
         family="gemma2",
         config=_gemma2,
@@ -465,7 +488,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         family="gemma3_text",
         config=_gemma3,
         gains_with_one=True,
-        notes=("windows by layer, and their rotation, as the family has them",),
+        notes=_gemma3_notes,
     ),
     "gpt2": Architecture(family="gpt2", config=_gpt2, fused=True),
     # No file has the activation. llama.cpp computes the tanh form; the family's is exact.

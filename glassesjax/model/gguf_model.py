@@ -12,7 +12,7 @@ from glassesjax.errors import BadInput, brief
 from glassesjax.model.families.table import FAMILIES
 from glassesjax.model.filling import Read
 from glassesjax.model.folder import StoredTensor
-from glassesjax.model.folder_model import header_of
+from glassesjax.model.folder_model import format_of, header_of
 from glassesjax.model.gguf_families import ARCHITECTURES, read_architecture
 from glassesjax.model.gguf_file import GgufTensors, kind_name, read_gguf
 from glassesjax.model.gguf_keys import ARCHITECTURE, GgufKeys
@@ -127,6 +127,8 @@ def gguf_header(path: Path, *, dtype: DTypeLike | None = None, mesh: Mesh | None
     Raises:
       BadInput: The file is refused, or the dtype is not available.
     """
+    if dtype is not None:
+        format_of(dtype)  # before a header is read
     model = read_gguf_model(path)
     placed = place_gguf(model)
     tokenizer = gguf_tokenizer(model, placed)

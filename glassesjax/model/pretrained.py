@@ -101,10 +101,11 @@ def open_header(
     known = _known(text)
     if known is None:
         return _header_at(text, dtype, mesh, seed)
-    header = _packaged_header(known, positions, seed)
+    if known == "smollm2":  # a GGUF file of another package
+        return _renamed(gguf_header(smollm2_file(), dtype=dtype, mesh=mesh), known)
     if dtype is not None or mesh is not None:
         raise _no_choice(known)
-    return header
+    return _packaged_header(known, positions, seed)
 
 
 class Located(NamedTuple):
@@ -166,8 +167,6 @@ def _packaged_header(name: str, positions: str, seed: int) -> ModelHeader:
         case "counter":  # hand-written weights: there is no file
             model = counter_model()
             return ModelHeader("counter", model.config, model.tokenizer, lambda: model)
-        case "smollm2":
-            return _renamed(gguf_header(smollm2_file(), mesh=None), "smollm2")
         case trained:
             return _renamed(_trained_header(trained_file(trained)), trained)
 

@@ -113,6 +113,40 @@ def test_what_files_of_mistral_scale_otherwise_is_refused(change, text, tmp_path
         open_model(plain_file(tmp_path / "made.gguf", pairs | change, tensors))
 
 
+@pytest.mark.parametrize(
+    ("case", "is_tied"), [("olmo2", False), ("gpt_neox", False), ("llama", True)]
+)
+def test_without_an_unembedding_a_file_is_tied_where_llama_cpp_has_it_so(case, is_tied, tmp_path):
+    _, pairs, tensors = pair(tmp_path, case)
+    assert tensors.pop("output.weight").shape == tensors["token_embd.weight"].shape
+    path = plain_file(tmp_path / "made.gguf", pairs, tensors)
+    if is_tied:
+        assert open_model(path).config.tied
+        return
+    with pytest.raises(BadInput, match=r"a tensor output\.weight, .*, got none"):
+        open_model(path)
+
+
+PATTERN, BASE = "gemma3.attention.sliding_window_pattern", "gemma3.rope.freq_base_swa"
+
+
+@pytest.mark.parametrize(
+    ("changed", "note"),
+    [
+        ({}, "windows by layer, and the base of their rotation, as the family has them"),
+        ({BASE: 1e4}, "windows by layer, as the family has them"),
+        ({PATTERN: 6}, "the base of layers with a window, as the family has it"),
+        ({PATTERN: 6, BASE: 1e4}, None),
+    ],
+)
+def test_a_note_of_gemma_3_names_what_the_file_does_not_say(changed, note, tmp_path):
+    _, pairs, tensors = pair(tmp_path, "gemma3_text")
+    pairs = {key: value for key, value in pairs.items() if key not in (PATTERN, BASE)}
+    weights = open_model(plain_file(tmp_path / "made.gguf", pairs | changed, tensors)).source
+    said = [part for part in weights["weights"].split("; ") if "as the family" in part]
+    assert said == ([] if note is None else [note])
+
+
 def test_a_rotation_is_stretched_once(tmp_path):
     _, pairs, tensors = pair(tmp_path, "llama yarn")
     tensors["rope_freqs.weight"] = np.ones(1, np.float32)
