@@ -4,8 +4,8 @@ JSON is compared before and after, so that the path of each change is known. A v
 reader must believe makes another model and no damaged one: a base of the rotation, an expression
 that splits texts, flags of an added token. Under such keys (``FREE``, ``PARTS``) a value of the
 same type stays and none is lost; they get values that none can have: a text for a number, NaN, one
-that is huge, negative or nested. A key under another name must be noticed wherever names are known:
-not in ``tokenizer_config.json``, where anyone may add some.
+that is huge, negative or nested. A key under another name must be noticed, but for keys of
+``tokenizer_config.json`` that are not read: anyone may add some there.
 """
 
 import copy
@@ -20,6 +20,8 @@ from typing import Any
 from abuse_models import Models
 from abuse_oracle import Damage
 from abuse_values import LONG
+
+from glassesjax.model.tokenizer_keys import READ
 
 CONFIG, TOKENIZER, NAMES = "config.json", "tokenizer.json", "tokenizer_config.json"
 GENERATION, INDEX = "generation_config.json", "model.safetensors.index.json"
@@ -112,7 +114,7 @@ def judged(name: str, old: object, new: object) -> tuple[str, ...] | None:
         key = path[-1] if path else None
         same_kind = type(before) is type(after) or {type(before), type(after)} == {int, float}
         # A key under another name is no loss of it, but where any name may stand.
-        open_names = name == NAMES and len(path) == 1
+        open_names = name == NAMES and len(path) == 1 and key not in READ
         lost = after is ... and (open_names or path[:-1] not in renamed)
         gone = lost or after is None or after in ({}, [])
         if name == CONFIG and FREE & set(path) and (same_kind or gone) and not _odd(after):
@@ -316,9 +318,11 @@ def _places(rng: Random, path: Path) -> Damage:
         case _:
             name = rng.choice((CONFIG, TOKENIZER, NAMES, GENERATION))
             (path / name).unlink()
-            if rng.random() < 0.5:
+            if in_place := rng.random() < 0.5:
                 (path / name).mkdir() if rng.random() < 0.5 else (path / name).symlink_to(name)
-            if name == TOKENIZER:  # a folder without one opens for token numbers
+            # A folder without the one opens for token numbers, and without the other with fewer
+            # added tokens: no file says that they are to be there.
+            if name in (TOKENIZER, NAMES) and not in_place:
                 return Damage(f"no {name}", ("tokens",))
     if way in (6, 7, 8):
         (path / INDEX).write_text(json.dumps(index))
