@@ -97,3 +97,9 @@ def undrawn():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", empty)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def float64_probed():
+    """Probes the backend once a process, so that no test is charged with the compilations."""
+    importlib.import_module("glassesjax.precision.wide").float64_fault()
