@@ -40,6 +40,8 @@ from . import template_sandbox as template_sandbox
 from . import template_tree as template_tree
 from . import tiling as tiling
 from . import tokenizer as tokenizer
+from . import tokenizer_file as tokenizer_file
+from . import tokenizer_keys as tokenizer_keys
 from . import toy as toy
 from . import trained as trained
 from . import vocabulary as vocabulary
