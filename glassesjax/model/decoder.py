@@ -14,6 +14,7 @@ from glassesjax.borders import border, require
 from glassesjax.model.attention import Attention
 from glassesjax.model.by_layer import MaskByLayer, PositionsByLayer
 from glassesjax.model.config import DecoderConfig, NoNorm
+from glassesjax.model.layer_scan import scan_layers
 from glassesjax.model.layers import (
     MlpBlock,
     Normalize,
@@ -311,17 +312,14 @@ class Decoder(Rounding):
         if resid.dtype != plan.dtype:
             wanted = f"Expected a residual stream of {plan.dtype}"
             raise ValueError(f"{wanted}, got {resid.dtype}: use resid.astype(decoder.plan.dtype).")
-        # (layers, ...) -> (layers - start, ...)
-        blocks = jax.tree.map(lambda weight: weight[start:], self.layers)
 
         def run(resid: Array, layer: tuple[Block, Array | None]) -> tuple[Array, Trace]:
             block, gone = layer
             own = layout if gone is None else layout._replace(until=gone)
             return block(resid, own, keep=keep, freeze_attention=freeze_attention)
 
-        gone = None if until is None else until[start:]
         # Weights and ``until`` lose their axis of layers; what each layer keeps gains it.
-        resid, trace = jax.lax.scan(run, resid, (blocks, gone))
+        resid, trace = scan_layers(run, resid, (self.layers, until), start=start)
         return plan.store(Site.OUTPUT, self.final_norm(resid)), trace
 
     @border()

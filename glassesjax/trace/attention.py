@@ -2,12 +2,12 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from glassesjax.borders import COUNT, border
 from glassesjax.model.decoder import Block, Decoder
+from glassesjax.model.layer_scan import map_layers
 from glassesjax.model.tiling import TILING
 from glassesjax.precision import safe_entr
 from glassesjax.trace.heads import attention_rows, by_rows, layer_heads, residuals
@@ -80,4 +80,4 @@ def attention_statistics(
             first_weight=mean(first),
         )
 
-    return jax.lax.map(layer, (decoder.layers, resid))  # over layers: (layers, heads) a field
+    return map_layers(layer, (decoder.layers, resid))  # over layers: (layers, heads) a field

@@ -11,6 +11,7 @@ from glassesjax.borders import border
 from glassesjax.model.by_layer import positions_of
 from glassesjax.model.config import ConstantTemperature, DecoderConfig, NoNorm, Positions
 from glassesjax.model.decoder import Block, Decoder, Trace
+from glassesjax.model.layer_scan import scan_layers
 from glassesjax.model.layers import exact
 from glassesjax.model.positions import Layout
 from glassesjax.precision import euclidean_norm
@@ -105,7 +106,7 @@ def certificate_rows(decoder: Decoder, tokens: Int[Array, " seq"], norm: Norm) -
         after, trace = block(resid, layout, keep="attention")  # of one layer at a time
         return after, _layer_rows(block, trace, after, norm)
 
-    return jax.lax.scan(layer, decoder.enter(tokens), decoder.layers)[1]
+    return scan_layers(layer, decoder.enter(tokens), decoder.layers)[1]
 
 
 def _layer_rows(block: Block, kept: Trace, after: Array, norm: Norm) -> LayerRows:

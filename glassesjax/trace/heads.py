@@ -21,6 +21,7 @@ from glassesjax.model.config import (
     Temperature,
 )
 from glassesjax.model.decoder import Block, Decoder
+from glassesjax.model.layer_scan import scan_layers
 from glassesjax.model.layers import exact
 from glassesjax.model.positions import Layout
 from glassesjax.model.temperature import length_factors
@@ -263,7 +264,7 @@ def residuals(
         return block(resid, layout._replace(until=gone), keep="residual")
 
     # scan over layers: trace fields (seq, model_dim) -> (layers, seq, model_dim)
-    after, trace = jax.lax.scan(run, start, (decoder.layers, until))
+    after, trace = scan_layers(run, start, (decoder.layers, until))
     resid = jnp.concatenate([trace.resid, after[None]])
     return Residuals(resid, trace.resid_mid, trace.attn_out)
 

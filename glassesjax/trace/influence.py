@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 from glassesjax import draws
 from glassesjax.borders import COUNT, Domain, border, require
 from glassesjax.model.decoder import Block, Decoder
+from glassesjax.model.layer_scan import scan_layers
 from glassesjax.model.layers import exact
 from glassesjax.model.positions import Layout
 from glassesjax.model.vocabulary import checked_tokens
@@ -78,7 +79,7 @@ def exact_influence(
     Differs: attention may depend on its input, and norms on theirs, as in the real model.
 
     Args:
-      decoder: The model; its dtype is that of the derivatives.
+      decoder: The model; derivatives are in the dtype of its plan.
       start: Token numbers, or the residual stream as it enters the first layer.
       layers: Rows of Frobenius norms to return, from 0 to the number of layers; all if absent.
       batch: Number of coordinates of y_n per reverse pass.
@@ -102,7 +103,7 @@ def exact_influence(
         expected = f"Expected spectral layers from 0 to {count}"
         raise ValueError(f"{expected}, got {spectral}: change them.")
     start = _checked(decoder, start)
-    cotangents = _batches(jnp.eye(decoder.config.model_dim, dtype=decoder.dtype), batch)
+    cotangents = _batches(jnp.eye(decoder.config.model_dim, dtype=decoder.plan.dtype), batch)
     return _exact(
         decoder, start, cotangents, until, rows=rows, spectral=spectral, freeze=freeze_attention
     )
@@ -133,7 +134,7 @@ def estimated_influence(
     Differs: an estimate.
 
     Args:
-      decoder: The model; its dtype is that of the derivatives.
+      decoder: The model; derivatives are in the dtype of its plan.
       start: Token numbers, or the residual stream as it enters the first layer.
       key: PRNG key of the signs, of any implementation; ``draws.root_key`` gives the package's.
       probes: Number of sign vectors; at least two, for a standard error.
@@ -149,7 +150,7 @@ def estimated_influence(
         positive.
     """
     start = _checked(decoder, start)
-    signs = draws.signs(key, (probes, decoder.config.model_dim), decoder.dtype)
+    signs = draws.signs(key, (probes, decoder.config.model_dim), decoder.plan.dtype)
     batches = _batches(signs, batch)
     unit, mean, variance, sizes = _estimate(
         decoder, start, batches, probes, freeze_attention, until
@@ -336,13 +337,14 @@ class _Walk:
             cotangent = layer_pullback(block, resid, layout, freeze=self.freeze)(cotangent)
             return cotangent, self._measure(cotangent, vectors)
 
+        # The inputs of the layers, without the last one's output.
+        every = self.decoder.layers, self.resid, self.inputs[:-1], self.until
         # One scan down to each row of a Gram matrix: within a scan there would be one a layer.
         for row in sorted({row for row in (least, *grams) if row < after}, reverse=True):
-            layers = slice(row, after)
-            streams = self.resid[layers], self.inputs[layers]
-            among = (self._block(layers), *streams, self._until(layers))
             # peaks (layers, seq), squares (layers, batch, seq), first layer first
-            cotangent, some = jax.lax.scan(step, cotangent, among, reverse=True)
+            cotangent, some = scan_layers(
+                step, cotangent, every, start=row, stop=after, reverse=True
+            )
             measured.insert(0, some)
             if row in grams:
                 gram[row] = self._gram(cotangent)
@@ -371,10 +373,10 @@ class _Walk:
         )
         return [(count, top), (count - 1, pull(batch[:, None]))]
 
-    def _until(self, index: int | slice) -> Array | None:
+    def _until(self, index: int) -> Array | None:
         return None if self.until is None else self.until[index]
 
-    def _block(self, index: int | slice) -> Block:
+    def _block(self, index: int) -> Block:
         return jax.tree.map(lambda weight: weight[index], self.decoder.layers)
 
     def _measure(

@@ -17,6 +17,7 @@ from glassesjax.errors import BadInput
 from glassesjax.model.by_layer import positions_of
 from glassesjax.model.config import AdaptiveTemperature, DecoderConfig
 from glassesjax.model.decoder import Block, Decoder
+from glassesjax.model.layer_scan import map_layers, scan_layers
 from glassesjax.model.tiling import TILING
 from glassesjax.precision import RoundingPlan
 from glassesjax.trace.constants import (
@@ -88,7 +89,7 @@ def roll(
     last = jnp.zeros(length, last_scale.dtype).at[at].set(1)
     start = last, jnp.log(last_scale)
     # scan over layers, last one first: profile (layers, seq), log_gains (layers,)
-    _, (profile, log_gains) = jax.lax.scan(step, start, layers, reverse=True)
+    _, (profile, log_gains) = scan_layers(step, start, layers, reverse=True)
     log_gains = jnp.append(log_gains, start[1])
     return Rollout(log_gains[0], jnp.concatenate([profile, last[None]]), log_gains, shares)
 
@@ -320,7 +321,7 @@ def block_stack(
     layers = (decoder.layers, run.resid, run.resid_mid, run.attn_out, sigma, until)
     # Every field gets layers as its first axis.
     parts = functools.partial(_layer_parts, dtype=run.plan.dtype)
-    heads, constants = jax.lax.map(parts, layers)
+    heads, constants = map_layers(parts, layers)
     return BlockStack(
         heads=heads,
         constants=constants,

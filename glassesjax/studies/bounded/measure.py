@@ -20,6 +20,7 @@ from glassesjax.errors import BadInput
 from glassesjax.files import Row
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.model.narrow import under
 from glassesjax.model.opening import (
     check_unread,
     reading_limit,
@@ -135,7 +136,7 @@ def measure(
     for cell in wanted:
         rows: list[DistanceRow | TokenRow] = []
         with jax.enable_x64(settings.format == "f64"):
-            decoder = model.decoder.at(RoundingPlan.of_dtype(DTYPES[settings.format]))
+            decoder = under(model.decoder, RoundingPlan.of_dtype(DTYPES[settings.format]))
             tokens = jnp.asarray(cell.tokens, jnp.int32)
             reading = read(unroll(decoder), tokens, cell.policy, slots=cell.slots, chunk=CHUNK)
             if cell.runs is not None:

@@ -21,6 +21,7 @@ from glassesjax.files import Row
 from glassesjax.memory import check_memory
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import ModelHeader
+from glassesjax.model.narrow import under
 from glassesjax.model.opening import (
     check_unread,
     open_one,
@@ -170,7 +171,7 @@ def measure(
     # 64-bit types around each computation alone: the caller's setting is back at each yield.
     wide = settings.format == "f64"
     with jax.enable_x64(wide):
-        decoder = subject.model.decoder.at(RoundingPlan.of_dtype(DTYPES[settings.format]))
+        decoder = under(subject.model.decoder, RoundingPlan.of_dtype(DTYPES[settings.format]))
         bounds = _bounds(decoder, tuple(left))
         derive = functools.partial(exact_influence, spectral=spectral)
         if settings.method == "estimated":

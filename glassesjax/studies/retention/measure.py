@@ -136,7 +136,7 @@ class _Full:
             return None
         with jax.enable_x64(self._settings.format == "f64"):
             plan, rule = RoundingPlan.of_dtype(DTYPES[self._settings.format]), policy("full")
-            decoder = model.decoder.at(plan)
+            decoder = under(model.decoder, plan)
             empty = empty_state(decoder.config, rule, len(tokens), plan.dtype)
             cell = Cell("full", rule, len(tokens))
             parts = list(losses(unroll(decoder), tokens, cell, empty, chunk=TILING.prefill_chunk))
