@@ -90,7 +90,7 @@ def read_header(
     """Parses the header of a file.
 
     Args:
-      data: The whole file; only the header is read.
+      data: The whole file; only the header and the padding behind each tensor are read.
       name: Of the file, for messages.
       block_sizes: For each kind of quantization, the weights of a block and its bytes:
         ``gguf.GGML_QUANT_SIZES``.
@@ -179,7 +179,7 @@ def _placed(
     Any other offset, also one beyond 2^63 that would overflow a 64-bit sum into the header, points
     to bytes of something else.
     """
-    placed, end, expected, size = {}, 0, 0, len(reader.data)
+    placed, gaps, end, expected, size = {}, [], 0, 0, len(reader.data)
     for name, kind, shape, offset in rows:
         # Quantized weights come in blocks along a row; none spans two rows.
         block, block_bytes = block_sizes[kind]
@@ -200,11 +200,17 @@ def _placed(
             raise reader.broken(f"lets the tensor {brief(name)} {fault}")
         placed[name] = TensorEntry(kind, shape, start + offset, row_bytes)
         end, expected = offset + total, expected + -(-total // alignment) * alignment
+        gaps.append((name, start + end, start + expected))
     # Bytes that are lost or added move all that is behind them; some writers leave the padding of
     # the last tensor out.
     if placed and size not in (start + end, start + expected):
         fault = f"has {size} bytes where its last tensor ends at byte {start + end}"
         raise reader.broken(f"{fault}, or padded at {start + expected}")
+    for name, end, following in gaps:
+        # Of a tensor whose kind was changed to a narrower one the rest of its numbers lies there.
+        if reader.data[end:following].strip(b"\0"):
+            fault = "behind which there are other bytes than zeros before the next begins"
+            raise reader.broken(f"has the tensor {brief(name)}, {fault}")
     return placed
 
 

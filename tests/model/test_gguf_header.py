@@ -86,6 +86,20 @@ def test_a_file_ends_behind_its_last_tensor(alignment):
             read(end)
 
 
+def test_a_kind_of_fewer_bytes_is_refused():
+    # Six numbers of float32 and six of float16 end before the same aligned byte.
+    arrays = {"x": np.arange(6, dtype=np.float32), "y": np.ones(4, np.float32)}
+    table, data = table_of(arrays)
+    kinds = gguf.GGMLQuantizationType
+    narrow = [table[0]._replace(kind=kinds.F16), table[1]]
+    read(whole({}, table, data))
+    with pytest.raises(BadInput, match="the tensor 'x', behind which there are other bytes"):
+        read(whole({}, narrow, data))
+    # Where the rest is zeros, another model would open: nothing tells.
+    zeros = b"\0" * 24 + data[24:]
+    assert read(whole({}, narrow, zeros)).tensors["x"].kind == kinds.F16
+
+
 def test_another_alignment_is_used():
     for alignment in (64, 24):  # any multiple of 8, as the specification has it
         table, data = table_of(TENSORS, alignment)
