@@ -29,6 +29,7 @@ from . import prompts as prompts
 from . import rope_scaling as rope_scaling
 from . import safetensors_file as safetensors_file
 from . import sentencepiece as sentencepiece
+from . import sharding as sharding
 from . import spelling as spelling
 from . import splitting as splitting
 from . import stored as stored

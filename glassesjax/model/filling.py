@@ -5,16 +5,16 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import Array
 
 from glassesjax.errors import BadInput, brief
 from glassesjax.model.placing import TABLE, Container, Placed, layer_name, layers_of
+from glassesjax.model.sharding import put, weight_sharding
 from glassesjax.model.weights import parameter_shapes
 
 ALIGNMENT = 64  # bytes; JAX takes such an array of NumPy as its own on a CPU, without a copy
 BLOCK = 1 << 21  # numbers that are converted and checked at a time
-LEAST_SHARD = 1 << 16  # numbers; smaller arrays are whole on every device
 
 
 class Rows(NamedTuple):
@@ -54,7 +54,7 @@ def read_arrays(
       placed: Where each weight lies.
       read: Function that gives a tensor by its name in the file.
       dtype: Of the arrays.
-      mesh: Devices over which large arrays are sharded; None for the default device.
+      mesh: Devices that share the weights by ``weight_sharding``; None for the default device.
 
     Raises:
       BadInput: A weight is not finite, also after rounding, or an unembedding that a tied model
@@ -82,7 +82,10 @@ def read_arrays(
                 values = source.layout.take(parts, placed.config, layer)
                 into = buffer[layer] if len(layers) > 1 or ours.startswith("blocks.") else buffer
                 _fill(into, values, unpack, f"{names[0]} of {where}")
-        arrays[ours] = _put(buffer, mesh)
+        if mesh is None:
+            arrays[ours] = jax.device_put(buffer)
+        else:
+            arrays[ours] = put(buffer, weight_sharding(ours, placed.config, mesh))
         del buffer
     return arrays
 
@@ -122,27 +125,6 @@ def _finite(array: np.ndarray) -> bool:
     # An exponent of ones alone; on integers, which is faster than on 16-bit floats.
     mask = np.uint16(0x7C00 if array.dtype == np.float16 else 0x7F80)
     return not bool(((array.view(np.uint16) & mask) == mask).any())
-
-
-def _put(buffer: np.ndarray, mesh: Mesh | None) -> Array:
-    if mesh is None:
-        return jax.device_put(buffer)
-    # Auto: the compiler propagates shardings; they are no part of array types.
-    mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
-    sharding = NamedSharding(mesh, _spec(buffer.shape, mesh))
-    return jax.make_array_from_callback(buffer.shape, sharding, lambda index: buffer[index])
-
-
-def _spec(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    """Over all devices along the last axis but one that they divide; whole where none is."""
-    count, spec = mesh.devices.size, [None] * len(shape)
-    if int(np.prod(shape, dtype=np.int64)) >= LEAST_SHARD:
-        for axis in (len(shape) - 2, len(shape) - 1):
-            if axis >= 0 and shape[axis] % count == 0:
-                return PartitionSpec(
-                    *[mesh.axis_names if at == axis else None for at in range(len(shape))]
-                )
-    return PartitionSpec(*spec)
 
 
 def _check_repeated(name: str, table: np.ndarray, again: np.ndarray) -> None:

@@ -35,7 +35,7 @@ def folder_header(
       path: The folder.
       weights: A file of all weights in it, where it is not the usual one.
       dtype: Of the weights; that of the file if absent (``stored_format``).
-      mesh: Devices over which large weights are sharded.
+      mesh: Devices that share the weights; None for the default device.
 
     Raises:
       BadInput: The folder is no model that is supported, or the dtype is not available.
@@ -75,7 +75,7 @@ def header_of(
       tokenizer: Of the model.
       reader: Maps the files, and returns a function that gives a tensor by its name.
       dtype: Of the weights; that of the files if absent (``stored_format``).
-      mesh: Devices over which large weights are sharded.
+      mesh: Devices that share the weights; None for the default device.
 
     Raises:
       BadInput: The dtype is not available.

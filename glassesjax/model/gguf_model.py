@@ -122,7 +122,7 @@ def gguf_header(path: Path, *, dtype: DTypeLike | None = None, mesh: Mesh | None
     Args:
       path: The file; of a split one, its first part.
       dtype: Of the weights; float32 if absent, unless all of the file are of one type of 16 bits.
-      mesh: Devices over which large weights are sharded.
+      mesh: Devices that share the weights; None for the default device.
 
     Raises:
       BadInput: The file is refused, or the dtype is not available.

@@ -20,6 +20,7 @@ from glassesjax.model.folder_model import folder_header
 from glassesjax.model.gguf_model import gguf_header
 from glassesjax.model.hub import cached_folder
 from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.model.sharding import shard_decoder
 from glassesjax.model.stored import SUFFIX, load_decoder, load_header
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.model.toy import toy_config
@@ -54,8 +55,8 @@ def open_model(
       dtype: Of the weights: float32, bfloat16, float16, or float64 where 64-bit types are on. If
         absent, that of files all of whose weights are of one type of 16 bits, float32 else. Weights
         of 16 bits are widened where they are used: arithmetic is in float32.
-      mesh: Devices over which the large weights of a folder or of a GGUF file are sharded; one
-        device if absent.
+      mesh: Devices that share the weights, by rules on their names (``model.sharding``); one
+        device if absent. ``device_mesh`` makes one.
       positions: For ``toy``, one of ``TOY_POSITIONS``; other models have their own.
       seed: For ``toy``, the seed of its weights; for a run folder, of the decoder in it. Models of
         one decoder do not depend on it.
@@ -103,9 +104,9 @@ def open_header(
         return _header_at(text, dtype, mesh, seed)
     if known == "smollm2":  # a GGUF file of another package
         return _renamed(gguf_header(smollm2_file(), dtype=dtype, mesh=mesh), known)
-    if dtype is not None or mesh is not None:
+    if dtype is not None:
         raise _no_choice(known)
-    return _packaged_header(known, positions, seed)
+    return _packaged_header(known, positions, seed, mesh)
 
 
 class Located(NamedTuple):
@@ -154,21 +155,29 @@ def _known(text: str) -> str | None:
 
 
 def _no_choice(name: str) -> BadInput:
-    expected = "Expected a folder or a GGUF file with a dtype or a mesh"
-    remedy = "leave dtype and mesh out, or use decoder.at(plan)"
+    expected = "Expected a folder or a GGUF file with a dtype"
+    remedy = "leave dtype out, or use decoder.at(plan)"
     return BadInput(f"{expected}, got {name}: {remedy}.")
 
 
-def _packaged_header(name: str, positions: str, seed: int) -> ModelHeader:
+def _packaged_header(name: str, positions: str, seed: int, mesh: Mesh | None) -> ModelHeader:
     match name:
         case "toy":
-            read = functools.partial(toy_model, positions, seed)
+            read = lambda: _divided(toy_model(positions, seed), mesh)
             return ModelHeader("toy", toy_config(positions), SymbolTokenizer(SYMBOLS), read)
         case "counter":  # hand-written weights: there is no file
             model = counter_model()
-            return ModelHeader("counter", model.config, model.tokenizer, lambda: model)
+            read = lambda: _divided(model, mesh)
+            return ModelHeader("counter", model.config, model.tokenizer, read)
         case trained:
-            return _renamed(_trained_header(trained_file(trained)), trained)
+            return _renamed(_trained_header(trained_file(trained), mesh), trained)
+
+
+def _divided(model: LanguageModel, mesh: Mesh | None) -> LanguageModel:
+    """A model that is made here, its weights over devices."""
+    if mesh is None:
+        return model
+    return dataclasses.replace(model, decoder=shard_decoder(model.decoder, mesh))
 
 
 def _header_at(text: str, dtype: Any, mesh: Mesh | None, seed: int) -> ModelHeader:  # noqa: ANN401
@@ -178,18 +187,18 @@ def _header_at(text: str, dtype: Any, mesh: Mesh | None, seed: int) -> ModelHead
         return _renamed(folder_header(folder, weights=weights, dtype=dtype, mesh=mesh), text)
     if kind == "gguf" or (kind is None and text.endswith(".gguf")):
         return gguf_header(path, dtype=dtype, mesh=mesh)
-    if dtype is not None or mesh is not None:
+    if dtype is not None:
         raise _no_choice(repr(text))
     if kind == "trained" or (kind is None and text.endswith(SUFFIX)):
-        return _trained_header(path)
+        return _trained_header(path, mesh)
     if kind == "run":
-        return _run_header(path, seed)
+        return _run_header(path, seed, mesh)
     names = ", ".join(_packaged_names())
     expected = f"Expected a model: {names}, a .gguf file, a folder with {CONFIG}"
     raise BadInput(f"{expected}, or what glassesjax train wrote, got {text!r}: choose one.")
 
 
-def _run_header(folder: Path, seed: int) -> ModelHeader:
+def _run_header(folder: Path, seed: int, mesh: Mesh | None) -> ModelHeader:
     """The header of one decoder of a run folder."""
     seeds = sorted(
         path for path in folder.glob(trained_name("*")) if DECODER_NAME.fullmatch(path.name)
@@ -197,7 +206,7 @@ def _run_header(folder: Path, seed: int) -> ModelHeader:
     if (path := folder / trained_name(seed)) not in seeds:
         there = ", ".join(path.name for path in seeds)
         raise BadInput(f"Expected {path.name} in {folder}, got {there}: choose another --seed.")
-    header = _trained_header(path)
+    header = _trained_header(path, mesh)
     # The seed identifies a decoder in a folder; one of a file by itself has none.
     return dataclasses.replace(header, read=lambda: dataclasses.replace(header.read(), seed=seed))
 
@@ -225,11 +234,12 @@ def trained_name(seed: int | str) -> str:
 
 
 @border()
-def open_trained(path: Path) -> LanguageModel:
+def open_trained(path: Path, *, mesh: Mesh | None = None) -> LanguageModel:
     """Opens a decoder that ``glassesjax train`` wrote.
 
     Args:
       path: The file.
+      mesh: As for ``open_model``.
 
     Returns:
       The model, over the symbols of its task.
@@ -237,13 +247,13 @@ def open_trained(path: Path) -> LanguageModel:
     Raises:
       BadInput: The file is missing, truncated or foreign, or ``safetensors`` is not installed.
     """
-    decoder, symbols, source = load_decoder(path)
+    decoder, symbols, source = load_decoder(path, mesh)
     return LanguageModel(str(path), decoder, SymbolTokenizer(symbols), source)
 
 
-def _trained_header(path: Path) -> ModelHeader:
+def _trained_header(path: Path, mesh: Mesh | None) -> ModelHeader:
     header = load_header(path)
-    read = functools.partial(open_trained, path)
+    read = functools.partial(open_trained, path, mesh=mesh)
     return ModelHeader(str(path), header.config, SymbolTokenizer(header.symbols), read)
 
 

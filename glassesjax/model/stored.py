@@ -9,10 +9,13 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array
 
 from glassesjax.errors import BadInput, escaped
 from glassesjax.files import part_of, to_json, writing
 from glassesjax.model.decoder import Decoder
+from glassesjax.model.sharding import put, weight_sharding
 from glassesjax.model.stored_config import config_record
 from glassesjax.model.stored_header import (
     HEADER,
@@ -119,11 +122,14 @@ def load_header(path: Path) -> StoredHeader:
         raise _foreign(path, " ".join(str(error).split()) or type(error).__name__) from error
 
 
-def load_decoder(path: Path) -> tuple[Decoder, tuple[str, ...], dict[str, str]]:
-    """Reads a decoder that ``save_decoder`` wrote.
+def load_decoder(
+    path: Path, mesh: Mesh | None = None
+) -> tuple[Decoder, tuple[str, ...], dict[str, str]]:
+    """Reads a decoder that ``save_decoder`` wrote, one weight at a time.
 
     Args:
       path: The file.
+      mesh: Devices that share the weights by ``weight_sharding``; the default device if absent.
 
     Returns:
       The decoder, its vocabulary, and where its weights come from, the file's digest included. Of
@@ -133,12 +139,20 @@ def load_decoder(path: Path) -> tuple[Decoder, tuple[str, ...], dict[str, str]]:
     Raises:
       BadInput: The file is missing, truncated, foreign, or ``safetensors`` is not installed.
     """
-    library, header = _safetensors(), load_header(path)
-    from safetensors import SafetensorError
+    header = load_header(path)
+    from safetensors import SafetensorError, safe_open
+
+    def placed(name: str, weight: np.ndarray) -> Array:
+        if mesh is None:
+            return jnp.asarray(weight)
+        return put(weight, weight_sharding(name, header.config, mesh))
 
     try:
-        content = path.read_bytes()
-        decoder = build_decoder(header.config, library.load(content))
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: placed(name, file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+        decoder = build_decoder(header.config, arrays)
     except OSError as error:
         raise _foreign(path, str(error.strerror)) from error
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -149,7 +163,6 @@ def load_decoder(path: Path) -> tuple[Decoder, tuple[str, ...], dict[str, str]]:
         carrier = carrier_format(decoder.dtype)
         plan = RoundingPlan(weights=fmt, mode="simulated", carrier=carrier)
     decoder = decoder.at(plan)
-    digest = hashlib.sha256(content).hexdigest()
     return decoder, header.symbols, {**header.source, "weights_sha256": digest}
 
 

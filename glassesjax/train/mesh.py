@@ -15,6 +15,7 @@ from jaxtyping import Array
 from glassesjax import draws
 from glassesjax.borders import border
 from glassesjax.errors import BadInput
+from glassesjax.model.sharding import put
 from glassesjax.train.config import AXES, TrainConfig, check_mesh
 from glassesjax.train.sharding import partition_spec
 from glassesjax.train.step import TrainState
@@ -73,5 +74,4 @@ def shard(states: TrainState, mesh: Mesh, training: TrainConfig) -> TrainState:
 def _put(leaf: Array | np.ndarray, sharding: NamedSharding) -> Array:
     if isinstance(leaf, jax.Array) and draws.is_key(leaf):
         return draws.wrap(_put(draws.numbers(leaf), sharding), draws.implementation(leaf))
-    host = np.asarray(leaf)
-    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+    return put(np.asarray(leaf), sharding)

@@ -57,7 +57,7 @@ def test_weights_over_two_devices_are_the_same_model(tmp_path):
     with np.load(tmp_path / "x.npz", allow_pickle=False) as found:
         held = dict(zip(found["names"].tolist(), found["held"].tolist(), strict=True))
         others = found["dense"], found["decoded"]
-    assert held["blocks.mlp.up"] == held["blocks.mlp.down"] == 0.5
+    assert held["blocks.mlp.up"] == held["blocks.mlp.down"] == held["blocks.attention.key"] == 0.5
     assert held["final_norm.gain"] == held["embed.table"] == 1.0
     decoder = open_model(where).decoder
     for ours, theirs in zip((dense(decoder), decoded(decoder)), others, strict=True):
