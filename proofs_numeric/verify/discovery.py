@@ -19,7 +19,16 @@ GROUPS: Mapping[str, Kind] = {
 }
 COLLAPSE = ("lem_b1", "lem_b2", "prefix_identity", "thm_4_2", "thm_4_2_exact", "decay", "prop_b4")
 SQUASHING = (
-    *("thm_5_1", "thm_5_1_true", "normal_form", "path_count", "lem_b6", "lem_b7", "prop_5_2"),
+    *(
+        "thm_5_1",
+        "thm_5_1_true",
+        "thm_5_1_families",
+        "normal_form",
+        "path_count",
+        "lem_b6",
+        "lem_b7",
+        "prop_5_2",
+    ),
     "closed_forms",
 )
 COUNTING = ("prop_6_1", "cor_6_2", "cor_6_2_bits", "cor_6_2_counter")
