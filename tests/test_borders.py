@@ -186,7 +186,7 @@ EXEMPT = {
     "elementwise, of any array": {"safe_sqrt", "safe_entr"},
     "of trees, meshes and processes, not of a user's numbers": {
         "agree", "connect", "ended", "fetch", "share", "partition_spec", "constrained",
-        "summed_over_devices",
+        "summed_over_devices", "on_float64_device",
     },
     "of files: they are another matter": {
         "save", "load", "latest", "newest_first", "covered_rows", "save_state", "load_state",

@@ -19,6 +19,7 @@ from . import gguf_model as gguf_model
 from . import gguf_tokenizer as gguf_tokenizer
 from . import hub as hub
 from . import language as language
+from . import layer_scan as layer_scan
 from . import layers as layers
 from . import narrow as narrow
 from . import opening as opening

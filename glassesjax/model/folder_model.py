@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,11 @@ NARROW = (BF16, F16)
 
 
 def folder_header(
-    path: Path, *, weights: Path | None = None, dtype: DTypeLike | None = None, mesh: Mesh | None
+    path: Path,
+    *,
+    weights: Path | None = None,
+    dtype: Any = None,  # noqa: ANN401  (a name, a type or a dtype)
+    mesh: Mesh | None,
 ) -> ModelHeader:
     """The header of a folder, without reading weights.
 
@@ -115,7 +120,7 @@ def format_in(dtype: str) -> FloatFormat:
     return FORMATS[NAMES[dtype]] if dtype in NAMES else F32
 
 
-def format_of(dtype: DTypeLike) -> FloatFormat:
+def format_of(dtype: Any) -> FloatFormat:  # noqa: ANN401  (what no dtype is, is refused)
     """The format of a dtype in which a decoder may be stored.
 
     Raises:

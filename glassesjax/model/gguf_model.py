@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
-from jax.typing import DTypeLike
 
 from glassesjax.errors import BadInput, brief
 from glassesjax.model.families.table import FAMILIES
@@ -116,7 +115,12 @@ def gguf_tokenizer(model: GgufModel, placed: Placed) -> Tokenizer:
     return tokenizer_from_gguf(model.metadata, rows)
 
 
-def gguf_header(path: Path, *, dtype: DTypeLike | None = None, mesh: Mesh | None) -> ModelHeader:
+def gguf_header(
+    path: Path,
+    *,
+    dtype: Any = None,  # noqa: ANN401  (a name, a type or a dtype)
+    mesh: Mesh | None,
+) -> ModelHeader:
     """The header of a model in a GGUF file, without reading weights.
 
     Args:
