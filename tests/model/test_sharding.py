@@ -85,9 +85,7 @@ def test_models_of_the_package_open_on_a_mesh(name, mesh):
 
 
 def test_more_devices_than_there_are():
-    with pytest.raises(
-        BadInput, match=r"at most the 1 device here for --devices, got 3: use fewer"
-    ):
+    with pytest.raises(BadInput, match=r"at most the 1 device here for a mesh, got 3: use fewer"):
         device_mesh(3)
     with pytest.raises(BadInput, match="count at least 1, got 0"):
         device_mesh(0)
