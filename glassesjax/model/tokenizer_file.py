@@ -21,6 +21,7 @@ from glassesjax.model.sentencepiece import Pairs
 from glassesjax.model.tokenizer_keys import ADDED, check_tokenizer_keys, refused
 
 MOST = 2**31 - 1  # token numbers are int32
+HEADING = "#version"
 _STRING = rb'"(?:[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*+"'
 _FLAT = rb'(?:[^"{}\[\]]++|' + _STRING + rb")*+"
 _VOCABULARY = rb"\{\s*+(?:" + _STRING + rb'\s*+:\s*+\d++\s*+(?:,\s*+(?=")|(?=\})))*+\}'
@@ -52,14 +53,14 @@ class TokenizerFile(NamedTuple):
 
 
 def read_tokenizer_file(content: bytes, path: Path) -> TokenizerFile:
-    """Validates a file but for the vocabulary and the merges of BPE.
+    """Validates a file but for the vocabulary and the merges of BPE, and the pieces of Unigram.
 
     Args:
       content: Of the file.
       path: Of the file, for messages.
 
     Raises:
-      BadInput: It is no JSON, or has a key whose effect is not known or one twice.
+      BadInput: It is no JSON, or has a key whose effect is not known, or a key or number twice.
     """
     with _one_line(path):
         record, places = _parts_of(content)
@@ -68,6 +69,9 @@ def read_tokenizer_file(content: bytes, path: Path) -> TokenizerFile:
     # Older files do not name the kind of their model.
     is_bpe = isinstance(model, dict) and model.get("type", "BPE") == "BPE"
     if not is_bpe or places.keys() != {"vocab", "merges"}:
+        if (place := places.get("vocab")) and content.startswith(b"{", place[0]):
+            with _one_line(path):
+                _numbers(content, place)
         return TokenizerFile(record, (), None)
     if content[places["vocab"][0] : places["vocab"][0] + 1] != b"{":
         raise refused(path, "a vocabulary of texts with numbers", "a list")
@@ -177,6 +181,8 @@ def _pairs(content: bytes, place: Span, numbers: Mapping[str, int]) -> Pairs:
     """Merges as numbers: half a million pairs of texts would take as much as their reader."""
     first, second = array("q"), array("q")
     for merges in _chunks(content, place, _MERGED):
+        # The package leaves out the first line of merges.txt, which some writers keep.
+        merges = (it for it in merges if not (isinstance(it, str) and it.startswith(HEADING)))
         pairs = [each.split(" ") if isinstance(each, str) else each for each in merges]
         try:
             first.extend([numbers[one] for one, _ in pairs])

@@ -86,10 +86,14 @@ SWITCHES = (
     *("fix_mistral_regex", "do_lower_case", "strip_accents", "remove_space"),
 )
 READ = (*NAMED, *LISTS, *SWITCHES, "added_tokens_decoder", "chat_template", "tokenizer_class")
-# Published names of other tokens that differ from one of these in a letter.
+# Published names of other tokens, and of their numbers, that differ from one of these in a letter.
 ALIKE = frozenset(
-    f"{name}_token"
-    for name in ("boi", "boa", "bot", "bov", "eoi", "eoa", "eot", "eom", "eov", "eod")
+    f"{name}_{what}"
+    for name in (
+        *("boi", "boa", "bot", "bov", "boc", "bog", "bss"),
+        *("eoi", "eoa", "eot", "eom", "eov", "eod", "eoc", "eog", "ess"),
+    )
+    for what in ("token", "token_id")
 ) | {"bos_token_id"}
 NOTES = ("id", "__type")  # of an added token: notes of those who wrote it
 

@@ -188,6 +188,16 @@ def test_tokens_that_only_the_configuration_lists_are_added(tmp_path):
         tokenizer_from_folder(folder_of(tmp_path / "b", "qwen3", added_tokens_decoder=wrong))
 
 
+def test_an_added_token_without_a_letter_is_none(tmp_path):
+    path = folder_of(tmp_path / "qwen3", "qwen3")
+    count = made("qwen3").get_vocab_size()
+    added = {str(count): {"content": "", "special": True}, "1": {"content": "<bos>"}}
+    (path / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": added}))
+    tokenizer = tokenizer_from_folder(path)
+    assert tokenizer.engine.get_vocab_size() == count
+    assert tokenizer.encode("a word") == tuple(made("qwen3").encode("a word").ids)
+
+
 def test_thousands_of_added_tokens_take_no_time(tmp_path):
     """One call of the package for each token takes over 10 s for these 8,000."""
     count, many = made("qwen3").get_vocab_size(), 8000

@@ -84,6 +84,14 @@ def test_a_share_of_rotated_coordinates_inside_the_parameters_is_refused_as_well
         opened(tmp_path, name, {"rope_parameters": NESTED, "rope_theta": None})
 
 
+def test_a_note_of_yarns_authors_changes_nothing(tmp_path):
+    plain, noted = (
+        opened(tmp_path / where, "llama", {"rope_parameters": YARN | note, "rope_theta": None})
+        for where, note in (("plain", {}), ("noted", {"finetuned": True}))
+    )
+    assert noted.config == plain.config
+
+
 def test_two_original_lengths_are_refused(tmp_path):
     changed = {"rope_parameters": YARN, "rope_theta": None, "original_max_position_embeddings": 8}
     with pytest.raises(BadInput, match=r"one original_max_position_embeddings .*got 16 and 8"):

@@ -91,7 +91,17 @@ def test_a_whole_model_opens():
     assert opened(with_model(merges='[["a", "b"]]')).encode("ab").ids == [2]
 
 
+def test_the_heading_of_a_file_of_merges_is_no_merge():
+    text = with_model(merges='["#version: 0.2", "a b", "#version"]')
+    assert opened(text).to_str() == Tokenizer.from_str(text).to_str()
+    assert opened(text).encode("ab").ids == [2]
+
+
+WORDS = '{"version": "1.0", "model": {"type": "WordLevel", "unk_token": "u", "vocab": VOCAB}}'
 DAMAGED = {
+    "a word twice": (WORDS.replace("VOCAB", '{"u": 0, "a": 1, "a": 2}'), "the key 'a' twice"),
+    "words of a number": (WORDS.replace("VOCAB", '{"u": 0, "a": 0}'), "the number 0 for 'u' and"),
+    "a heading as a pair": (with_model(merges='[["#version", "a"]]'), "a merge of '#version' and"),
     "a number twice": (with_model('{"a": 0, "b": 1, "ab": 1}'), "the number 1 for 'b' and 'ab'"),
     "a token twice": (with_model('{"a": 0, "b": 1, "ab": 2, "a": 3}'), "the key 'a' twice"),
     "two spellings": (with_model('{"a": 0, "b": 1, "ab": 2, "\\u0061": 3}'), "the key 'a' twice"),

@@ -130,13 +130,15 @@ def test_the_end_of_a_text_under_another_name_is_noticed(tmp_path):
     folder = folder_of(tmp_path / "llama2", "llama2")
     (folder / "generation_config.json").write_text('{"eos_token_ie": 2}')
     assert "generation_config.json, got 'eos_token_ie'" in refusal(folder)
-    (folder / "generation_config.json").write_text('{"bos_token_id": 1, "pad_token_id": 0}')
-    assert tokenizer_from_folder(folder).ends == {2}
+    for others in ({"bos_token_id": 1, "pad_token_id": 0}, {"eot_token_id": 1, "eoc_token_id": 0}):
+        (folder / "generation_config.json").write_text(json.dumps(others))
+        assert tokenizer_from_folder(folder).ends == {2}
 
 
 # Keys as published files have them, which change nothing.
 HARMLESS = [
     {"boi_token": "<unk>", "eoi_token": "<unk>", "eot_token": "<unk>"},
+    {"boc_token": "<unk>", "bog_token": "<unk>", "bss_token": "<unk>", "ess_token": "<unk>"},
     {"legacy": False, "clean_up_tokenization_spaces": True, "sp_model_kwargs": {}, "errors": "x"},
     {"model_max_length": int(1e30), "use_default_system_prompt": False, "padding_side": "left"},
     {"bos_token": {"__type": "AddedToken", "content": "<bos>", "lstrip": False}},

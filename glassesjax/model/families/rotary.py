@@ -149,6 +149,7 @@ def _yarn(own: Keys, keys: Keys, rotated: int, base: float, scaled: Any) -> Turn
     )
     scales = own.optional_number("mscale"), own.optional_number("mscale_all_dim")
     given = own.optional_number("attention_factor")
+    own.value("finetuned")  # a note of YaRN's authors
     attention = yarn_attention_factor(factor, *scales) if given is None else given
     return Turning(scaled(divisors=divisors), attention)
 
