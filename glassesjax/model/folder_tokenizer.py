@@ -6,6 +6,7 @@ there is of tokenizers without ``tokenizer.json``, ``generation_config.json`` gi
 end a text, ``chat_template.jinja`` the template of a conversation.
 """
 
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -134,10 +135,13 @@ def _engine(path: Path, config: Mapping[str, Any]) -> tuple[Any, tuple[int, ...]
     del content
     fill(engine, file, numbers, merges, path)
     _add_tokens(engine, listed, beside)
-    for name, those in opening:
-        if any(number is None or engine.id_to_token(number) is None for number in those):
-            raise _refused(path, BEFORE, f"{brief(name)}, which is no token")
-    return engine, tuple(number for _, those in opening for number in those), spelling
+    for text, number in opening:
+        known = None if text is None else engine.token_to_id(text)
+        if known is None or number is None:
+            raise _refused(path, BEFORE, f"{brief(text)}, which is no token")
+        if known != number:
+            raise _refused(path, f"{brief(text)} before a text as token {known}", f"{number}")
+    return engine, tuple(number for _, number in opening), spelling
 
 
 def _check_model(model: object, path: Path) -> None:
@@ -150,8 +154,8 @@ def _check_model(model: object, path: Path) -> None:
         raise _refused(path, "a tokenizer without chance", f"dropout {brief(given['dropout'])}")
 
 
-def _opening(engine: Any, path: Path) -> list[tuple[str, list[Any]]]:  # noqa: ANN401
-    """Tokens that the post-processor puts before a text, each with its numbers.
+def _opening(engine: Any, path: Path) -> list[tuple[str | None, int | None]]:  # noqa: ANN401
+    """Tokens that the post-processor puts before a text, each with its number.
 
     It may put none behind the text.
     """
@@ -168,8 +172,10 @@ def _opening(engine: Any, path: Path) -> list[tuple[str, list[Any]]]:  # noqa: A
         if "Sequence" not in last or any("SpecialToken" not in each for each in first):
             raise _refused(path, BEFORE, f"the template {brief(part['single'])}")
         names = [each["SpecialToken"]["id"] for each in first]
-        tokens = part["special_tokens"]
-        before += [(name, tokens.get(name, {}).get("ids", [None])) for name in names]
+        for name in names:
+            one = part["special_tokens"].get(name, {"tokens": [name], "ids": [None]})
+            # Of one that has more texts than numbers the rest has none.
+            before += itertools.zip_longest(one["tokens"], one["ids"])
     return before
 
 

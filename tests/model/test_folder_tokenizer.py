@@ -413,6 +413,11 @@ def _names_none(engine):
     engine.post_processor = named
 
 
+def _names_another(engine):
+    named = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 2)])
+    engine.post_processor = named
+
+
 def _separates(engine):
     engine.post_processor = processors.BertProcessing(("</s>", 2), ("<bos>", 1))
 
@@ -426,6 +431,7 @@ def _separates(engine):
         (_by_chance, "dropout 0.5"),
         (_marks_ends, "no end_of_word_suffix"),
         (_names_none, "'<new>', which is no token"),
+        (_names_another, "'<bos>' before a text as token 1 in .*, got 2"),
         (_separates, "'BertProcessing'"),
     ],
 )
@@ -451,6 +457,17 @@ DAMAGED = {
     "prefix": b'{"model": {"type": "BPE", "continuing_subword_prefix": "x", "vocab": {"a": 0}}}',
     "huge number": b'{"model": {"type": "BPE", "vocab": {"a": 1e99}, "merges": []}}',
 }
+
+
+@pytest.mark.parametrize("damaged", [{"ids": [1, 2]}, {"tokens": ["<bos>", "</s>"]}, {"ids": []}])
+def test_numbers_before_a_text_that_are_not_its_tokens_are_refused(damaged, tmp_path):
+    folder = folder_of(tmp_path / "llama2", "llama2")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["post_processor"]["special_tokens"]["<bos>"] |= damaged
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(BadInput, match=r"before a text|which is no token") as refusal:
+        tokenizer_from_folder(folder)
+    assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
