@@ -83,7 +83,7 @@ class Running(NamedTuple):
 def start(
     kind: str, number: int, settings: Settings, room: Path, finished: Path
 ) -> tuple[int, Running]:
-    """Begins a case in a child; its words go to a file."""
+    """Begins a case in a child; its words go to two files, results and errors."""
     folder = Path(tempfile.mkdtemp(dir=room))
     case = KINDS[kind](Random(f"{settings.seed} {kind} {number}"), folder, finished)
     before = frozenset(map(str, folder.rglob("*")))
@@ -92,10 +92,9 @@ def start(
         child = os.fork()
     if child:
         return child, Running(kind, number, case, folder, before, time.monotonic())
-    words = os.open(f"{folder}.words", os.O_CREAT | os.O_WRONLY)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(words, 1)
-    os.dup2(words, 2)
+    for number, name in ((1, "results"), (2, "errors")):
+        os.dup2(os.open(f"{folder}.{name}", os.O_CREAT | os.O_WRONLY), number)
     os.chdir(folder)
     os._exit(_status(case))
 
@@ -109,7 +108,7 @@ def _status(case: Case) -> int:
         status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except ValueError as error:
         plain = str(error) and "\n" not in str(error)
-        print(error) if plain else traceback.print_exc()
+        print(error, file=sys.stderr) if plain else traceback.print_exc()
         status = 2 if plain else 70
     except BaseException:
         traceback.print_exc()
@@ -121,8 +120,13 @@ def _status(case: Case) -> int:
 
 def outcome(running: Running, status: int, used: resource.struct_rusage, megabytes: float) -> dict:
     """What became of a case, as a row."""
-    words = Path(f"{running.folder}.words").read_text(errors="backslashreplace")
-    lines = [line for line in words.splitlines() if line.strip()]
+    results, errors = (
+        Path(f"{running.folder}.{name}").read_text(errors="backslashreplace")
+        for name in ("results", "errors")
+    )
+    words = results + errors
+    # What is described before its tokenizer is refused is no part of the refusal.
+    lines = [line for line in errors.splitlines() if line.strip()]
     cpu = used.ru_utime + used.ru_stime
     code = os.waitstatus_to_exitcode(status)
     left = frozenset(map(str, running.folder.rglob("*"))) - running.before
@@ -152,7 +156,7 @@ def outcome(running: Running, status: int, used: resource.struct_rusage, megabyt
         "case": running.case.text,
         "cpu_seconds": round(cpu, 2),
         "megabytes": round(megabytes, 1),
-        "words": "\n".join(lines)[-800:],
+        "words": words.strip()[-800:],
     }
 
 

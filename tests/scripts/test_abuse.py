@@ -33,12 +33,13 @@ def work():
 
 def leave():
     Path("half").touch()
-    print("glassesjax: Expected more.")
+    sys.stderr.write("glassesjax: Expected more.\\n")
     sys.exit(2)
 
 endings = [refuse, lambda: {}["x"], lambda: time.sleep(60), lambda: refuse(burn),
     lambda: refuse(fill), os.abort, lambda: None, work, leave,
-    lambda: (print("one\\ntwo"), sys.exit(2)), lambda: sys.exit(3), lambda: refuse(lambda: None)]
+    lambda: (sys.stderr.write("one\\ntwo"), sys.exit(2)), lambda: sys.exit(3),
+    lambda: refuse(lambda: print("one\\ntwo"))]
 abuse.KINDS = {"command": lambda rng, folder, finished: Case("made", made.pop(0))}
 abuse.CPU_SECONDS = 2.0
 made = list(endings)
