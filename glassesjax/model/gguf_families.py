@@ -165,7 +165,8 @@ def _sizes(keys: GgufKeys) -> Config:
         expected = f"{keys.name('embedding_length')} that is a multiple of "
         expected += keys.name("attention.head_count")
         raise contradiction(expected, f"{model_dim} and {heads}")
-    keys.same("attention.value_length", head_dim, f"as wide as its keys, {head_dim}")
+    for name in ("attention.value_length", "attention.head_dim"):  # the last is Ollama's
+        keys.same(name, head_dim, f"as wide as its keys, {head_dim}")
     return {
         "vocab_size": keys.shapes[TABLE][0],
         "num_hidden_layers": keys.count("block_count"),

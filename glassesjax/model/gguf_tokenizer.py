@@ -27,6 +27,7 @@ PREFIX = "tokenizer.ggml."
 # Keys under it that the tokenizer is made of or checked against, beside ids of tokens; ``scores``
 # order the merges of ``llama`` and are a note for ``gpt2``, ``merges`` the other way round.
 USED = {"model", "pre", "tokens", "token_type", "scores", "merges", "add_bos_token"}
+ENDS = "eos_token_ids"  # of Ollama's converter: all tokens that end a text
 # Keys under it that would change what is read, and must be as this kind of tokenizer has them:
 # false, but for a space before a text (SentencePiece) and words that are tokens (some rules).
 SPACE_PREFIX, WHOLE_WORDS = "add_space_prefix", "ignore_merges"
@@ -95,7 +96,7 @@ def tokenizer_from_gguf(
       BadInput: The file has a key of a tokenizer that is not known or not supported, or contradicts
         itself; or ``tokenizers`` is not installed.
     """
-    ends = {f"ggml.{name}" for name in USED | SWITCHES | IDS}
+    ends = {f"ggml.{name}" for name in USED | SWITCHES | IDS | {ENDS}}
     check_beginnings(metadata, "tokenizer.", {*ends, "chat_template"})
     keys = {key.removeprefix(PREFIX): v for key, v in metadata.items() if key.startswith(PREFIX)}
     if (reason := _unreadable(keys)) is not None:
@@ -184,13 +185,20 @@ def _ids(keys: Mapping[str, Any], count: int | None) -> dict[str, int | None]:
         if not valid and not absent:
             raise _foreign(f"tokenizer.ggml.{name} from 0 below {most}", brief(value))
         numbers[name] = value if valid else None
+    if (listed := keys.get(ENDS)) is not None:
+        ends = listed.tolist() if isinstance(listed, np.ndarray) else [listed]
+        if any(type(end) is not int or not 0 <= end < most for end in ends):
+            raise _foreign(f"tokenizer.ggml.{ENDS} from 0 below {most}", brief(listed))
+        numbers |= {f"{ENDS} {at}": end for at, end in enumerate(ends)}
     return numbers
 
 
 def _turn_ends(numbers: Mapping[str, int | None]) -> tuple[int, ...]:
-    """Ends of a turn and of a message, beside that of a sequence."""
-    ends = (numbers.get("eot_token_id"), numbers.get("eom_token_id"))
-    return tuple(number for number in ends if number is not None)
+    """Ends of a turn and of a message, and those of a list, beside that of a sequence."""
+    ends = [numbers.get("eot_token_id"), numbers.get("eom_token_id")]
+    ends += [number for name, number in numbers.items() if name.startswith(ENDS)]
+    eos = numbers.get("eos_token_id")
+    return tuple(dict.fromkeys(end for end in ends if end is not None and end != eos))
 
 
 def _ends(numbers: Mapping[str, int | None]) -> frozenset[int]:
@@ -214,7 +222,7 @@ def _check_keys(metadata: Mapping[str, Any], splitting: Splitting | None) -> Non
             expected = name == WHOLE_WORDS and splitting is not None and splitting.whole_words
             if value is not expected:
                 raise _foreign(f"{key} {str(expected).lower()} or without it", brief(value))
-        elif name == key or name not in USED | IDS:
+        elif name == key or name not in USED | IDS | {ENDS}:
             expected = "keys of a plain byte-level or SentencePiece tokenizer"
             raise _foreign(expected, f"{escaped(key)} = {brief(value)}")
 

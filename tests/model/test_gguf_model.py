@@ -154,6 +154,7 @@ def test_an_unknown_key_of_the_architecture_is_refused_and_notes_are_not(tmp_pat
         ({"llama.vocab_size": 4}, "got 4"),
         ({"llama.vocab_size": True}, "got True"),
         ({"llama.attention.value_length": 2}, "value_length as wide as its keys, 4, got 2"),
+        ({"llama.attention.head_dim": 2}, "head_dim as wide as its keys, 4, got 2"),
         ({"llama.attention.key_length": 2}, "tensors that fit its configuration"),
         ({"llama.attention.scale": 0.25}, "attention.scale of 1"),
         ({"llama.attention.scale": 0.0}, "attention.scale of 1"),
@@ -176,6 +177,7 @@ def test_sizes_that_contradict_are_refused(tmp_path, change, text):
 
 def test_sizes_that_agree_are_accepted(tmp_path):
     agreed = {"vocab_size": 5, "attention.key_length": 4, "attention.value_length": 4}
+    agreed |= {"attention.head_dim": 4}  # Ollama's converter writes it as well
     model = opened(tmp_path, {f"llama.{n}": v for n, v in agreed.items()})
     assert model.decoder.config.key_dim == 4
     opened(tmp_path, {"llama.attention.scale": 0.5})

@@ -290,6 +290,16 @@ def test_a_kind_that_is_not_known_opens_for_token_numbers(change, reason):
     assert "\n" not in str(refusal.value)
 
 
+def test_a_list_of_tokens_that_end_a_text_is_read():
+    keys = byte_level_keys(published("gpt-2"), "gpt-2", eos_token_id=2, eot_token_id=3)
+    listed = keys | named({"eos_token_ids": np.asarray([2, 5, 3], np.int32)})
+    assert tokenizer_from_gguf(listed).ends == {2, 3, 5}
+    assert tokenizer_from_gguf(listed | named({"pre": "chatglm-bpe"})).ends == {2, 3, 5}
+    for wrong in (np.asarray([2, -1], np.int32), np.asarray([2.0]), [2, "3"], True, "2"):
+        with pytest.raises(BadInput, match=r"tokenizer\.ggml\.eos_token_ids from 0 below"):
+            tokenizer_from_gguf(keys | named({"eos_token_ids": wrong}))
+
+
 def test_a_key_that_is_not_known_is_refused_without_a_rule_as_well():
     keys = byte_level_keys(published("gpt-2"), "gpt-2")
     keys["tokenizer.ggml.prf"] = keys.pop("tokenizer.ggml.pre")
