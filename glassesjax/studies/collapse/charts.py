@@ -165,7 +165,6 @@ def family_chart(look: Look, positions: str, family: str) -> Chart:
     scale.curve(chart, axes, signal, "signal", color=color, lw=2.4, zorder=3)
     values = {p.length: p for p in signal}
     wide = look.summary.reference_dtype
-    wide = look.summary.reference_dtype
     for point in own:
         texts = [f"n = {point.length}", f"{wide} {_distance(values.get(point.length))}"]
         texts += [f"in {panel.format} {_distance(point)}"]

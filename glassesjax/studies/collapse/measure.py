@@ -17,6 +17,7 @@ from typing import Literal, NoReturn, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from glassesjax.cache.slots import check_causal
@@ -196,19 +197,39 @@ class _Passes:
         return on_float64_device(self._decoder(plan).unembedding)
 
     def noisy(self, family: str) -> tuple[Array, Array]:
-        """The shorter prompts in float64 and in float32, of as many lengths as are compared.
+        """Some shorter prompts in float64 and in float32, a row for each.
 
         All; where reference precision is float32, those that the host can read in float64 soon.
         """
         if self.precision == F64:
             return self(self.unrounded, family)[0], self(SINGLE, family)[0]
+        some = self._sample(family)
         if family not in self._sampled:
-            shorter = self.pairs[family].shorter
-            some = [prompt for prompt in shorter if len(prompt) <= SAMPLE] or [shorter[0]]
+            prompts = [self.pairs[family].shorter[at] for at in some]
             wide = under(on_float64_device(self._model), UNROUNDED[F64])
-            self._sampled[family] = last_representations(wide, some)
-        wide = self._sampled[family]
-        return wide, self(self.unrounded, family)[0][: len(wide)]
+            self._sampled[family] = last_representations(wide, prompts)
+        return self._sampled[family], self(self.unrounded, family)[0][np.asarray(some)]
+
+    def growth(self, family: str) -> np.ndarray:
+        """By length, how much larger rounding errors may be than those of ``noisy``.
+
+        Sums over n tokens err by the square root of n times a roundoff, with high probability.
+        Source: Higham and Mary, SIAM J. Sci. Comput. 41 (2019), after it.
+        """
+        pairs = self.pairs[family]
+        if self.precision == F64:  # all lengths are there
+            return np.ones(len(pairs.shorter))
+        read = max(len(pairs.shorter[at]) for at in self._sample(family))
+        return np.sqrt([max(1.0, len(longer) / read) for longer in pairs.longer])
+
+    def _sample(self, family: str) -> list[int]:
+        """Which shorter prompts the host reads: those of up to ``SAMPLE`` tokens, or the shortest.
+
+        Of a text there may be fewer tokens at a greater length.
+        """
+        counts = [len(prompt) for prompt in self.pairs[family].shorter]
+        some = [at for at, count in enumerate(counts) if count <= SAMPLE]
+        return some or [counts.index(min(counts))]
 
     def layers(self, plan: RoundingPlan, family: str) -> LayerBounds | None:
         """Theorem 4.2 of the longest prompts; None where it is about others."""
@@ -277,6 +298,8 @@ def _curves(cell: Cell, passes: _Passes, *, finest: bool) -> list[Curve]:
     unrounded, reference = passes(passes.unrounded, cell.family), passes(stored, cell.family)
     wide, single = passes.noisy(cell.family)  # the shorter prompts suffice for the noise
     resolution = wide_resolution(wide, single, reference[0], number_format, passes.precision)
+    growth = passes.growth(cell.family)
+    resolution = {norm: each * growth for norm, each in resolution.items()}
     storage = RoundingPlan(output=number_format, mode="simulated", carrier=passes.precision)
     # Storage alone: unrounded weights and arithmetic, and one rounding of the result.
     first, second = (number_format.round(y) for y in unrounded)

@@ -129,8 +129,8 @@ class CollapseRow:
     """The distance at or below which rounding may have made it, as measured, in the same norm. With
     the signal of the format's own arithmetic its error in the difference of the two prompts at that
     length; else that of reference precision, 8 times the largest float32 noise of the family, of
-    float64 times 2^-29. In ulp it is that of linf, over the finest spacing of the coordinates that
-    it moves."""
+    float64 times 2^-29, of float32 times a factor that grows with the prompt (docs/devices.md). In
+    ulp it is that of linf, over the finest spacing of the coordinates that it moves."""
     equal_coordinates: int
     """Coordinates in which the two are equal."""
     unit_roundoff: float

@@ -229,7 +229,7 @@ def wide_resolution(
       precision: Reference precision, float64 or float32.
 
     Returns:
-      One number a norm, the same for all lengths.
+      One number a norm, the same for all lengths: that of prompts as long as those of ``wide``.
     """
     share = SAFETY * precision.unit_roundoff / F32.unit_roundoff
     noise = by_norm(_distance(wide, single, number_format))

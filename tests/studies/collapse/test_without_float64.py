@@ -1,19 +1,21 @@
 """Where the backend has no float64, reference precision is float32 with a measured resolution."""
 
+import numpy as np
 import pytest
 
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.model.pretrained import open_model
-from glassesjax.precision import wide
-from glassesjax.studies.collapse.measure import measure
+from glassesjax.precision import F32, F64, wide
+from glassesjax.studies.collapse.measure import _Passes, measure
+from glassesjax.studies.collapse.rows import Pairs
 from glassesjax.studies.collapse.run import open_run
 from glassesjax.studies.collapse.settings import CollapseSettings
 
-LENGTHS = (8, 256)
+LENGTHS = (8, 512)
 SETTINGS = CollapseSettings(
     model="toy",
-    families=("doubled_digits",),
+    families=("doubled_digits", "ones"),
     lengths=LENGTHS,
     formats=("bf16",),
     positions=("none",),
@@ -78,8 +80,8 @@ def test_with_float64_it_is_the_reference(exact):
 
 def test_the_layers_keep_theorem_4_2_in_float32(found):
     bounds = [row.layer_bounds for row in found if row.layer_bounds]
-    assert len(bounds) == 1
-    assert not bounds[0].exceeded
+    assert len(bounds) == 2  # of each family
+    assert not any(each.exceeded for each in bounds)
 
 
 def test_rows_say_that_the_reference_is_float32(found):
@@ -90,7 +92,7 @@ def test_the_resolution_covers_the_true_error_at_every_length(exact, found):
     exact, found = keyed(exact), keyed(found)
     assert exact.keys() == found.keys()
     signals = [key for key in found if key[2] == "signal" and key[3] != "ulp"]
-    assert len(signals) == 4 * len(LENGTHS)
+    assert len(signals) == 2 * 4 * len(LENGTHS)
     for key in signals:
         # Both ends of a difference err; the resolution is eight times the largest error of one.
         assert abs(found[key].distance - exact[key].distance) <= found[key].resolution, key
@@ -99,6 +101,23 @@ def test_the_resolution_covers_the_true_error_at_every_length(exact, found):
     errors = [abs(found[key].distance - exact[key].distance) for key in signals]
     told = [exact[key].resolution for key in signals]
     assert any(error > most for error, most in zip(errors, told, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("counts", "some", "read"),
+    [
+        ((8, 65, 64, 200), [0, 2], 64),  # a text of more characters may have fewer tokens
+        ((300, 128, 512), [1], 128),  # the shortest, where all are long
+    ],
+)
+def test_the_host_reads_short_prompts_and_errors_grow_beyond_them(model, counts, some, read):
+    prompts = tuple((1,) * count for count in counts)
+    pairs = Pairs(prompts, prompts, (True,) * len(counts), ())
+    passes = _Passes(model, {"made": pairs}, F32)
+    assert passes._sample("made") == some
+    wanted = [max(1.0, count / read) ** 0.5 for count in counts]
+    np.testing.assert_allclose(passes.growth("made"), wanted, rtol=2**-50)
+    assert set(_Passes(model, {"made": pairs}, F64).growth("made")) == {1.0}
 
 
 def test_a_format_beyond_float32_is_refused_before_a_model_is_opened(lacking):
