@@ -7,6 +7,8 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.sharding import AbstractMesh, AxisType
+from made_large import LLAMA_7B, LLAMA_70B, PASSES, Sizes, program
 from train.made_hosts import TRAINING, config, started
 
 from glassesjax.cache import advance, empty_state, policy, unroll
@@ -24,8 +26,11 @@ ROUNDED = RoundingPlan.everywhere(BF16, mode="simulated")
 NATIVE = RoundingPlan.everywhere(BF16, mode="native")
 ROUNDED_TO_INT8 = RoundingPlan(weights=INT8, mode="simulated")
 # What may be called by name: the kernel of random bits that jaxlib brings for CUDA, and the
-# eigenvalues of each platform.
-KNOWN = {"cu_threefry2x32_ffi", "cusolver_syevd_ffi", "Eigh"}
+# eigenvalues, QR factors and singular values of each platform.
+KNOWN = {
+    "cu_threefry2x32_ffi", "cusolver_syevd_ffi", "cusolver_geqrf_ffi", "cusolver_gesvdj_ffi",
+    "Eigh", "Qr", "ProductOfElementaryHouseholderReflectors",
+}  # fmt: skip
 
 tokens = jax.ShapeDtypeStruct((SEQ,), jnp.int32)
 number = jax.ShapeDtypeStruct((), jnp.int32)
@@ -158,6 +163,27 @@ def test_native_and_integer_plans_lower():
     assert called(native) | called(integer) <= KNOWN
     assert "bf16" in native
     assert "bf16" not in integer
+
+
+SIXTEEN = AbstractMesh((16,), ("model",), axis_types=(AxisType.Auto,))
+LARGE = {"7B": Sizes(LLAMA_7B), "70B": Sizes(LLAMA_70B), "70B on 16": Sizes(LLAMA_70B, SIXTEEN)}
+# Half a second each; the others are half a minute together.
+QUICK = ("collapse", "influence, estimated", "prefill, full", "perplexity, losses", "decode, tova")
+
+
+@pytest.mark.parametrize(
+    ("size", "name"),
+    [
+        pytest.param(size, name, marks=[pytest.mark.slow] * (name not in QUICK or size == "7B"))
+        for size in LARGE
+        for name in PASSES
+    ],
+)
+def test_passes_lower_at_published_sizes(size, name):
+    """From shapes alone; on 16 devices the program in which the weights are divided."""
+    text = lowered(*program(name, LARGE[size]))
+    assert called(text) <= KNOWN
+    assert ("num_partitions = 16" in text) is (size == "70B on 16")
 
 
 def test_the_check_sees_a_call_of_the_cpu():
