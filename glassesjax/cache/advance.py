@@ -6,7 +6,7 @@ with its layers in a row, which is what decoding wants.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,12 @@ from jaxtyping import Array, Float, Int
 
 from glassesjax.borders import border
 from glassesjax.cache.policies import Policy
-from glassesjax.cache.slots import State, check_state
+from glassesjax.cache.slots import KVCache, State, check_state
 from glassesjax.cache.step import Dropped, Mode, RowPositions, layer_step
 from glassesjax.errors import BadInput
 from glassesjax.model.config import Rotary
 from glassesjax.model.decoder import Block, Decoder
+from glassesjax.model.layer_scan import run_layer
 from glassesjax.model.positions import Layout
 from glassesjax.model.vocabulary import checked_tokens
 from glassesjax.precision import Site
@@ -153,7 +154,19 @@ def logits(model: Unrolled, y: Float[Array, "seq model_dim"]) -> Float[Array, "s
 
 
 # Jitted once, here: a jit inside the functions above would compile at each call.
-_layer = jax.jit(layer_step, static_argnames=("policy", "mode"))
+@functools.partial(jax.jit, static_argnames=("policy", "mode"))
+def _layer(
+    block: Block, cache: KVCache, resid: Array, rows: RowPositions, policy: Policy, mode: Mode
+) -> tuple[KVCache, Array, Dropped]:
+    def step(carry: tuple[KVCache, Array, RowPositions], block: Block) -> tuple[Any, Dropped]:
+        cache, resid, dropped = layer_step(block, *carry, policy, mode)
+        return (cache, resid, carry[2]), dropped
+
+    # Under jit all layers are one program, which is not to widen the weights of all at once.
+    (cache, resid, _), dropped = run_layer(step, (cache, resid, rows), block)
+    return cache, resid, dropped
+
+
 _logits = jax.jit(Decoder.logits)
 
 

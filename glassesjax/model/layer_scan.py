@@ -1,5 +1,6 @@
-"""Scans over stacked layers that read narrow weights one layer at a time, whatever the backend."""
+"""Layers that read narrow weights one at a time, whatever the backend: stacked, or in a row."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -70,6 +71,53 @@ def map_layers(function: Callable[[Any], Any], layers: Any) -> Any:  # noqa: ANN
       What it returns, stacked.
     """
     return scan_layers(lambda carry, layer: (carry, function(layer)), None, layers)[1]
+
+
+def run_layer(
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    carry: Any,  # noqa: ANN401
+    layer: Any,  # noqa: ANN401
+) -> tuple[Any, Any]:
+    """``step(carry, layer)``, with its values and derivatives, for one layer of a row of them.
+
+    Memory is that of one widened layer. XLA for CPU widens 16-bit weights before a product, and has
+    no order for steps that do not depend on each other: it would widen those of all layers first.
+
+    Args:
+      step: A function of the carry and the layer, which closes over no traced value.
+      carry: Any pytree of arrays.
+      layer: The weights.
+
+    Returns:
+      The next carry, of the same shapes and types, and what else the step returns.
+    """
+    if not any(map(_narrow, jax.tree.leaves(layer))):
+        return step(carry, layer)
+    # A loop elsewhere would make the host of an accelerator wait for the number of its turns.
+    looped, plain = functools.partial(_looped, step), step
+    return jax.lax.platform_dependent(carry, layer, cpu=looped, default=plain)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _looped(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, layer: Any) -> Any:  # noqa: ANN401
+    # A loop of one turn, which XLA does not know to be one: it takes no step of it out or apart.
+    once = jax.lax.optimization_barrier(jnp.asarray(1, jnp.int32))
+    more = jax.eval_shape(step, carry, layer)[1]
+    more = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), more)
+
+    def turn(number: Array, values: tuple[Any, Any]) -> tuple[Any, Any]:
+        _, inside = jax.lax.optimization_barrier((number, layer))
+        return step(values[0], inside)
+
+    return jax.lax.fori_loop(0, once, turn, (carry, more))
+
+
+@_looped.defjvp
+def _looped_slope(
+    step: Callable[[Any, Any], tuple[Any, Any]], primals: tuple[Any, Any], tangents: tuple[Any, Any]
+) -> tuple[Any, Any]:
+    """That of the step itself: a loop of unknown length has no reverse derivative."""
+    return jax.jvp(step, primals, tangents)
 
 
 def _narrow(leaf: Array) -> bool:

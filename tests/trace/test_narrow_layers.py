@@ -1,6 +1,7 @@
 """Weights of 16 bits are widened one layer at a time, in every pass over layers."""
 
 import functools
+import importlib
 import math
 
 import jax
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from glassesjax import draws
+from glassesjax.cache import advance, empty_state, policy, unroll
 from glassesjax.model import Decoder, DecoderConfig, GatedMlp, Layout, Rotary
-from glassesjax.model.layer_scan import scan_layers
+from glassesjax.model.layer_scan import run_layer, scan_layers
 from glassesjax.precision import BF16, F32, RoundingPlan
 from glassesjax.theory.blocks import repaired_rollout
 from glassesjax.trace import attention_statistics, rollout
@@ -102,6 +104,38 @@ def test_a_plain_scan_widens_all_layers_first():
     assert (run(7) - run(3)) / 4 / WIDTH**2 > 2
 
 
+def decoded(model, state, tokens):
+    """The state after some tokens, and their representations."""
+    return advance(model, state, tokens, policy("tova"))[:2]
+
+
+def growth_of_decoding():
+    """In the order in which steps may run at once, for there the layers of a row are widened."""
+
+    def run(layers):
+        empty = jax.eval_shape(lambda: empty_state(config(layers), policy("tova"), SEQ))
+        one = jax.ShapeDtypeStruct((1,), jnp.int32)
+        model = jax.eval_shape(unroll, abstract(layers))
+        compiled = jax.jit(decoded).lower(model, empty, one).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    weights = jax.tree.leaves(abstract(1).blocks)
+    return (run(5) - run(3)) / 2 / sum(math.prod(weight.shape) for weight in weights)
+
+
+def test_decoding_widens_one_layer_at_a_time():
+    assert growth_of_decoding() < 0.5
+
+
+def test_layers_of_one_program_are_widened_together(monkeypatch):
+    """The counter-case, on this backend."""
+    module = importlib.import_module("glassesjax.cache.advance")  # its name is a function, too
+    monkeypatch.setattr(module, "run_layer", lambda step, carry, layer: step(carry, layer))
+    jax.clear_caches()
+    assert growth_of_decoding() > 2
+    jax.clear_caches()
+
+
 def equal(first, second):
     for one, other in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
@@ -117,6 +151,7 @@ NUMBERS = {
     "influence": lambda d, line: estimated_influence(d, line, key=draws.root_key(1), probes=2),
     "bound": lambda d, line: repaired_rollout(block_stack(d, line)),
     "statistics": lambda d, line: attention_statistics(d, line),
+    "decoding": lambda d, line: decoded(unroll(d), empty_state(d.config, policy("tova"), 2), line),
 }
 
 
@@ -163,3 +198,20 @@ def test_values_and_derivatives_are_those_of_a_scan(layers, reverse):
     slopes = [jax.jit(jax.grad(loss(run), (0, 1)))(x, stack) for run in (ours, plain)]
     equal(*slopes)
     assert bool(jnp.any(slopes[0][1]["narrow"])) is (stop > start)
+
+
+def test_values_and_derivatives_of_one_layer_are_those_of_its_step():
+    weight = draws.normal(draws.root_key(0), (4, 4), jnp.float32).astype(jnp.bfloat16)
+    carry = jnp.arange(4, dtype=jnp.float32), jnp.asarray(3, jnp.int32)
+
+    def step(carry, weight):
+        x = jnp.tanh(weight.astype(jnp.float32) @ carry[0])
+        return (x, carry[1]), x[0]
+
+    ours = lambda x, weight: run_layer(step, (x, carry[1]), weight)
+    plain = lambda x, weight: step((x, carry[1]), weight)
+    equal(jax.jit(ours)(carry[0], weight), jax.jit(plain)(carry[0], weight))
+    loss = lambda run: lambda x, weight: jnp.sum(run(x, weight)[0][0])
+    slopes = [jax.jit(jax.grad(loss(run), (0, 1)))(carry[0], weight) for run in (ours, plain)]
+    equal(*slopes)
+    assert bool(jnp.any(slopes[0][1]))
