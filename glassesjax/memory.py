@@ -1,4 +1,4 @@
-"""Checks a run's minimum memory against the available memory, before any work.
+"""Checks a run's minimum memory against the available memory, before any work; counts cores.
 
 The needed memory is a lower bound and the available memory an upper bound: a run that fits is never
 rejected, and an accepted one may still be too large.
@@ -7,6 +7,7 @@ rejected, and an accepted one may still be too large.
 import functools
 import itertools
 import os
+import sys
 from pathlib import Path
 
 from glassesjax.errors import BadInput
@@ -62,6 +63,11 @@ def device_memory() -> int:
 
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
     return max(int(each.get("bytes_limit", 0)) for each in stats)
+
+
+def cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def size_text(count: int) -> str:

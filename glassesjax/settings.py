@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from glassesjax.borders import check_fields
+from glassesjax.borders import Domain, check_domain, check_fields
 from glassesjax.errors import BadInput
 
 MOST = 2**31 - 1  # positions, counts and token numbers are int32
@@ -23,7 +23,8 @@ def check_settings(settings: Any, *, repeatable: tuple[str, ...] = ()) -> None: 
     """Raises an error for settings that are invalid in any study.
 
     These are values of another type than their field's (``check_fields``), integers beyond int32,
-    repeated values in a list, and an empty list where the default is not empty.
+    numbers outside the ``Domain`` in their field's annotation, repeated values in a list, and an
+    empty list where the default is not empty.
 
     Args:
       settings: A dataclass of a study's settings.
@@ -38,6 +39,8 @@ def check_settings(settings: Any, *, repeatable: tuple[str, ...] = ()) -> None: 
             if number > MOST and name != "seed":  # a seed is no count and has its own check
                 expected = f"Expected {flag(name)} of at most {MOST}, got {number_text(number)}"
                 raise BadInput(f"{expected}: use less.")
+    for name, domain in _domains(type(settings)).items():
+        check_domain(flag(name), getattr(settings, name), domain)
     for name, needed in _lists(type(settings)).items():
         counts = Counter(getattr(settings, name) or ())
         if needed and not counts:
@@ -128,6 +131,18 @@ def _numbers(value: object) -> Iterator[int]:
     elif isinstance(value, tuple | list):
         for one in value:
             yield from _numbers(one)
+
+
+@functools.cache
+def _domains(kind: type) -> dict[str, Domain]:
+    """The intervals that annotations of fields name."""
+    return {
+        name: part
+        for name, hint in typing.get_type_hints(kind, include_extras=True).items()
+        if typing.get_origin(hint) is typing.Annotated
+        for part in typing.get_args(hint)
+        if isinstance(part, Domain)
+    }
 
 
 @functools.cache

@@ -25,7 +25,14 @@ def dataclasses_of(verb: str) -> tuple[type, ...]:
 
 
 def meaning(settings: type, name: str) -> str:
-    """What stands under a field, of the class nearest to the verb that has something there."""
+    """What stands under a field, of the class nearest to the verb that has something there.
+
+    A type that several verbs share has its help in the annotation.
+    """
+    hint = typing.get_type_hints(settings, include_extras=True)[name]
+    for part in typing.get_args(hint)[1:] if typing.get_origin(hint) is typing.Annotated else ():
+        if getattr(part, "help", None):
+            return part.help
     for base in settings.__mro__:
         if base.__module__ != "builtins":
             docs = ModuleAnalyzer.for_module(base.__module__).find_attr_docs()

@@ -8,12 +8,15 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Protocol, runtime_checkable
 
+from jax.sharding import Mesh
+
 from glassesjax.errors import BadInput
 from glassesjax.memory import check_memory
 from glassesjax.model.by_layer import PositionsByLayer
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.pretrained import open_header
+from glassesjax.model.sharding import check_threads, device_mesh
 from glassesjax.model.stored_config import kind_name
 from glassesjax.model.toy import encodings, is_toy
 from glassesjax.model.weights import decoder_bytes
@@ -32,6 +35,11 @@ class ModelSettings(Protocol):
     @property
     def seed(self) -> int:
         """Seed of the decoder, if the name has several."""
+        ...
+
+    @property
+    def devices(self) -> int:
+        """Number of devices that share the weights."""
         ...
 
 
@@ -66,16 +74,26 @@ def open_one(settings: ModelSettings, positions: str) -> ModelHeader:
       Its header; of the toy and of a run folder that of the decoder of ``settings.seed``.
 
     Raises:
-      BadInput: The model cannot be opened, or has no decoder of that seed; or ``format`` is f64,
-        and the backend has no float64.
+      BadInput: The model cannot be opened, or has no decoder of that seed; ``format`` is f64, and
+        the backend has no float64; there are fewer devices, or those of a CPU lack threads.
     """
     if isinstance(settings, FormatSettings) and settings.format == "f64":
         check_float64("--format f64", "use --format f32, or set JAX_PLATFORMS=cpu")
-    header = open_header(settings.model, positions=positions, seed=settings.seed)
+    mesh = None if settings.devices == 1 else device_mesh(settings.devices)
+    if mesh is not None:
+        check_threads(mesh)
+    header = open_header(settings.model, mesh=mesh, positions=positions, seed=settings.seed)
     weights = f"the weights of {header.name}"
     needed = decoder_bytes(header.config, header.itemsize)
-    check_memory(needed, weights, "choose a smaller model")
+    check_memory(needed, weights, "choose a smaller model", parts=_memories(mesh))
     return header
+
+
+def _memories(mesh: Mesh | None) -> int:
+    """Number of memories that hold the weights together: all devices of a CPU have the host's."""
+    if mesh is None or mesh.devices.flat[0].platform == "cpu":
+        return 1
+    return mesh.devices.size
 
 
 def open_headers(settings: ModelsSettings) -> Iterator[tuple[str, ModelHeader]]:

@@ -9,6 +9,7 @@ The trainer (``train.sharding``) divides by shape: each of its devices gathers w
 every step, so that there only an even division of weights and moments counts.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -19,9 +20,11 @@ from jaxtyping import Array
 
 from glassesjax.borders import COUNT, border
 from glassesjax.errors import BadInput
+from glassesjax.memory import cores
 from glassesjax.model.config import DecoderConfig, DenseMlp, GatedMlp
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.weights import flat_parameters
+from glassesjax.settings import WHOLE
 
 
 class Split(NamedTuple):
@@ -107,6 +110,31 @@ def device_mesh(count: int) -> Mesh:
         expected = f"Expected at most the {there} for a mesh"
         raise BadInput(f"{expected}, got {count}: use fewer.")
     return Mesh(np.asarray(devices[:count]), ("model",), axis_types=(AxisType.Auto,))
+
+
+def check_threads(mesh: Mesh) -> None:
+    """Raises an error where eigenvalues on several devices of a CPU would not end.
+
+    LAPACK calls of jaxlib 0.10 wait in XLA's pool of threads for work that they put there: with no
+    thread more than devices they wait for ever. Threads of OpenBLAS, which several devices call at
+    once, keep each other from work.
+
+    Args:
+      mesh: Any mesh; other devices than those of a CPU have no such pool.
+
+    Raises:
+      BadInput: The environment leaves too few threads to XLA, or several to OpenBLAS.
+    """
+    count = mesh.devices.size
+    if count == 1 or mesh.devices.flat[0].platform != "cpu":
+        return
+    given, alone = os.environ.get("NPROC", ""), os.environ.get("OPENBLAS_NUM_THREADS", "")
+    threads = int(given) if WHOLE.fullmatch(given) else cores()
+    if threads <= count or alone != "1":
+        expected = f"Expected NPROC over {count} and OPENBLAS_NUM_THREADS=1 for {count} devices"
+        got = f"{threads} and {alone or 'none'}"
+        remedy = f"set NPROC={2 * count} OPENBLAS_NUM_THREADS=1 in the environment"
+        raise BadInput(f"{expected} of a CPU, got {got}: {remedy}.")
 
 
 def weight_spec(

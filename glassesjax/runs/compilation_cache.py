@@ -22,6 +22,7 @@ import jaxlib
 from jax.experimental.compilation_cache import compilation_cache
 
 from glassesjax.files import check_local, reason
+from glassesjax.memory import cores
 from glassesjax.process import note
 
 VARIABLE = "GLASSESJAX_COMPILATION_CACHE"  # environment variable; the flag has precedence
@@ -119,8 +120,8 @@ def user_cache() -> Path:
 def folder_name() -> str:
     """Name of the folder for this JAX version, kind of processor and number of cores."""
     # XLA partitions work by the cores that a process may use, which is not in JAX's keys.
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    return f"jax-{jax.__version__}-jaxlib-{jaxlib.__version__}-{processor()}-cores-{cores}"
+    versions = f"jax-{jax.__version__}-jaxlib-{jaxlib.__version__}"
+    return f"{versions}-{processor()}-cores-{cores()}"
 
 
 def processor(described: Path = Path("/proc/cpuinfo")) -> str:

@@ -34,6 +34,8 @@ class ModelConstants:
     expects before every text, else ``none``; missing in runs of before it was recorded."""
     tiling: str | None = None
     """Blocks in which long computations ran; missing in runs of before it was recorded."""
+    devices: int | None = None
+    """Number of devices that share the weights; missing in runs of before it was recorded."""
 
 
 ConstantsT = TypeVar("ConstantsT")

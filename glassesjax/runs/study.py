@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypeVar
 
 import tyro
 
+from glassesjax.borders import COUNT
 from glassesjax.errors import BadInput
 from glassesjax.files import LONGEST_NAME, check_local
 from glassesjax.names import PACKAGED
@@ -33,6 +34,14 @@ ModelName = Annotated[
         help="A name that `glassesjax models` lists; a folder of config.json and safetensors, or"
         " org/name of one in the cache of huggingface_hub; a .gguf file of these families;"
         " or what `glassesjax train` wrote: a .safetensors file or its run folder.",
+    ),
+]
+# Type of the field of devices in these settings.
+Devices = Annotated[
+    int,
+    COUNT,
+    tyro.conf.arg(
+        help="Devices that share the weights; 1: each weight is whole on the first device."
     ),
 ]
 

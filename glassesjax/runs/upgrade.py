@@ -40,8 +40,11 @@ _WRITES = ("generate", "longform", "recall")
 # ``finite``, and their cells are measured again.
 _MEASURED_AGAIN = ("collapse", "bounded")
 # Settings that later versions added, by study, with the value that has the meaning of before.
+_PROMPTED = ("influence", "bounded", "generate", "longform")
+_MEASURES_MODEL = (*_PROMPTED, "collapse", "perplexity", "recall", "retention")
 _ADDED: Mapping[object, Mapping[str, Any]] = {
-    study: {"prompt_tokens": []} for study in ("influence", "bounded", "generate", "longform")
+    study: {"devices": 1} | ({"prompt_tokens": []} if study in _PROMPTED else {})
+    for study in _MEASURES_MODEL
 }
 _DECAY = "weight_decay_on"  # all weights decayed before this setting existed
 

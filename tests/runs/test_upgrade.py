@@ -59,7 +59,8 @@ def test_a_policys_name_of_then_is_what_it_did(before, now):
     ],
 )
 def test_no_text_was_the_bible_for_models_that_read_text(before, now):
-    added = {"prompt_tokens": []} if before["study"] == "bounded" else {}
+    added = {"devices": 1} if before["study"] != "other" else {}
+    added |= {"prompt_tokens": []} if before["study"] == "bounded" else {}
     assert upgraded_settings(before) == {**before, **added, "schema": 1, "text": now}
 
 
@@ -78,6 +79,7 @@ def test_settings_have_their_names_of_now_in_every_schema():
     plain = {
         "study": "generate",
         "prompt_tokens": [],
+        "devices": 1,
         "baseline": "none",
         "position_ids": "original",
         "seed": 0,

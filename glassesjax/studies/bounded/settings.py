@@ -7,7 +7,7 @@ from glassesjax.cache import distinct_policies, policy
 from glassesjax.cache.budget_text import check_budget
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, encodings, is_toy
-from glassesjax.runs.study import ModelName
+from glassesjax.runs.study import Devices, ModelName
 from glassesjax.settings import check_each, check_one, check_settings
 
 LENGTHS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
@@ -53,6 +53,7 @@ class BoundedSettings:
     """For toy: which positional encodings; all if absent."""
     seed: int = 0
     """Seed of the probes and the random digits; of the toy and of a run folder, which decoder."""
+    devices: Devices = 1
 
     def __post_init__(self) -> None:
         check_settings(self, repeatable=("prompt_tokens",))

@@ -5,7 +5,7 @@ import dataclasses
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, encodings, is_toy
 from glassesjax.precision import FloatFormat, float_format
-from glassesjax.runs.study import ModelName
+from glassesjax.runs.study import Devices, ModelName
 from glassesjax.settings import check_settings
 from glassesjax.tasks.sequences import SYMBOL_FAMILIES, run_family
 
@@ -29,6 +29,7 @@ class CollapseSettings:
     """For toy: which positional encodings; all if absent."""
     seed: int = 0
     """Seed of the random digits; of the toy and of a run folder, which decoder."""
+    devices: Devices = 1
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -11,7 +11,7 @@ from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, is_toy
 from glassesjax.precision import RoundingPlan
 from glassesjax.runs.constants import DTYPES
-from glassesjax.runs.study import ModelName
+from glassesjax.runs.study import Devices, ModelName
 from glassesjax.settings import check_each, check_one, check_settings
 
 FIX_NOTHING = ("save", "resume")  # paths: of the state that is resumed the content counts
@@ -62,6 +62,7 @@ class GenerateSettings:
     """What to compare with: the same prompts with the full cache, or none."""
     seed: int = 0
     """Seed of what is drawn; of the toy and of a run folder, which decoder."""
+    devices: Devices = 1
     save: Path | None = None
     """A file for the state as it is after the last token."""
     resume: Path | None = None

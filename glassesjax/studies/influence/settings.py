@@ -5,7 +5,7 @@ from typing import Literal
 
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, is_toy
-from glassesjax.runs.study import ModelName
+from glassesjax.runs.study import Devices, ModelName
 from glassesjax.settings import check_one, check_settings
 
 
@@ -44,6 +44,7 @@ class InfluenceSettings:
     """For toy: the positional encoding."""
     seed: int = 0
     """Seed of the probes and the random digits; of the toy and of a run folder, which decoder."""
+    devices: Devices = 1
 
     @property
     def spectral_layers(self) -> tuple[int, ...]:

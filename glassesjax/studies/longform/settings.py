@@ -12,7 +12,7 @@ from glassesjax.cache.policies import PrefillMode
 from glassesjax.cache.sampling import Sampling
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, is_toy
-from glassesjax.runs.study import ModelName
+from glassesjax.runs.study import Devices, ModelName
 from glassesjax.settings import check_each, check_one, check_settings
 
 TOP_P = 0.95  # default where tokens are sampled
@@ -54,6 +54,7 @@ class LongformSettings:
     """For toy: the positional encoding."""
     seed: int = 0
     """Seed of what is drawn; of the toy and of a run folder, which decoder."""
+    devices: Devices = 1
 
     def __post_init__(self) -> None:
         check_settings(self, repeatable=("prompt_tokens",))

@@ -7,7 +7,7 @@ from glassesjax.cache.budget_text import check_budget
 from glassesjax.cache.policies import SHORT, PositionIds, distinct_policies
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, is_toy
-from glassesjax.runs.study import ModelName
+from glassesjax.runs.study import Devices, ModelName
 from glassesjax.settings import check_each, check_settings
 from glassesjax.studies.perplexity.stretches import stretch_count
 
@@ -50,6 +50,7 @@ class PerplexitySettings:
     """For toy: the positional encoding."""
     seed: int = 0
     """Seed of the random digits; of the toy and of a run folder, which decoder."""
+    devices: Devices = 1
 
     def __post_init__(self) -> None:
         check_settings(self)

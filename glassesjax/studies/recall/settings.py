@@ -10,6 +10,7 @@ from glassesjax.cache.budget_text import check_budget
 from glassesjax.cache.policies import PrefillMode
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import is_toy
+from glassesjax.runs.study import Devices
 from glassesjax.settings import check_each, check_settings
 
 TRUNCATED = "truncated"  # the baseline that truncates the passage; no policy
@@ -49,6 +50,7 @@ class RecallSettings:
     """Arithmetic of the passes."""
     seed: int = 0
     """Seed of the choice of passages; of a run folder, which decoder."""
+    devices: Devices = 1
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -7,7 +7,7 @@ from glassesjax.cache.budget_text import check_budget
 from glassesjax.cache.policies import distinct_policies, policy
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, is_toy
-from glassesjax.runs.study import ModelName
+from glassesjax.runs.study import Devices, ModelName
 from glassesjax.settings import check_each, check_settings
 
 
@@ -33,6 +33,7 @@ class RetentionSettings:
     """For toy: the positional encoding."""
     seed: int = 0
     """Seed of the random digits; of the toy and of a run folder, which decoder."""
+    devices: Devices = 1
 
     def __post_init__(self) -> None:
         check_settings(self)
