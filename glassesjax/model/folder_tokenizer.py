@@ -135,13 +135,15 @@ def _engine(path: Path, config: Mapping[str, Any]) -> tuple[Any, tuple[int, ...]
     del content
     fill(engine, file, numbers, merges, path)
     _add_tokens(engine, listed, beside)
+    first: list[int] = []
     for text, number in opening:
         known = None if text is None else engine.token_to_id(text)
         if known is None or number is None:
             raise _refused(path, BEFORE, f"{brief(text)}, which is no token")
         if known != number:
             raise _refused(path, f"{brief(text)} before a text as token {known}", f"{number}")
-    return engine, tuple(number for _, number in opening), spelling
+        first.append(known)
+    return engine, tuple(first), spelling
 
 
 def _check_model(model: object, path: Path) -> None:

@@ -131,7 +131,13 @@ def test_a_process_killed_before_its_first_file_leaves_a_usable_folder(tmp_path)
 
 
 OLD = {"study": "perplexity", "model": "smollm2", "text": None, "policies": ["full", "h2o"]}
-NEW = {"study": "perplexity", "model": "smollm2", "text": "kjv", "policies": ["full", "h2o-layer"]}
+NEW = {
+    "study": "perplexity",
+    "model": "smollm2",
+    "text": "kjv",
+    "policies": ["full", "h2o-layer"],
+    "devices": 1,
+}
 OLD_ROWS = [{"policy": name, "slots": 4} for name in ("full", "h2o", "h2o-head@2", "tova-head")]
 NAMES = ["full", "h2o-layer", "h2o@2", "tova-head"]
 
