@@ -84,7 +84,9 @@ def main(out):
     ended = {}
     for name, line in CASES.items():
         for devices in (1, 4):
-            places = {**models, "STATE": out / f"state-{devices}.npz"}
+            # A state goes on with the other number of devices.
+            saved = 5 - devices if name == "resumed" else devices
+            places = {**models, "STATE": out / f"state-{saved}.npz"}
             words = [str(places.get(word, word)) for word in line.split()]
             words += ["--devices", str(devices), "--out", str(out / f"{name}-{devices}")]
             ended[f"{name}-{devices}"] = called(words)
