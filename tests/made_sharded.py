@@ -71,6 +71,13 @@ def scored(decoder):
     return [loss for loss, _ in losses(unroll(decoder), TOKENS, cell, empty, chunk=6)]
 
 
+def _gains(decoder):
+    """A rollout, its gains without their logarithms: a gain of one has rounding alone as its."""
+    rolled = jax.jit(rollout)(decoder, jnp.asarray(TOKENS))
+    gains = jnp.exp(rolled.log_gain), jnp.exp(rolled.log_gains)
+    return rolled._replace(log_gain=gains[0], log_gains=gains[1])
+
+
 _stack, _rows = jax.jit(block_stack), jax.jit(functools.partial(certificate_rows, norm=1))
 _certificate = lambda decoder: _rows(decoder, jnp.asarray(TOKENS))
 _bounds = lambda rolled: lambda decoder: jax.jit(rolled)(_stack(decoder, jnp.asarray(TOKENS)))
@@ -82,7 +89,7 @@ INSTRUMENTS = {
     "estimated": lambda decoder: estimated_influence(
         decoder, jnp.asarray(TOKENS), key=draws.root_key(0), probes=4
     ),
-    "rollout": lambda decoder: jax.jit(rollout)(decoder, jnp.asarray(TOKENS)),
+    "rollout": _gains,
     "printed": _bounds(printed_rollout),
     "repaired": _bounds(repaired_rollout),
     "advance": read_on,
