@@ -4,6 +4,7 @@ Argument: the file to write. Its arrays are named ``INSTRUMENT/DEVICES/NUMBER``.
 """
 
 import functools
+import re
 import sys
 
 import jax
@@ -117,6 +118,13 @@ def spoiled(decoder, spoil):
     return jax.tree.map(lambda leaf: new if leaf is weight else leaf, decoder)
 
 
+def exchanges(decoder):
+    """How often devices exchange something in a pass: sums, and anything else."""
+    program = dense.lower(decoder).compile().as_text()
+    kinds = re.findall(r" (all-[a-z]+|reduce-scatter|collective-[a-z]+)(?:-start)?\(", program)
+    return np.asarray([kinds.count("all-reduce"), len(kinds) - kinds.count("all-reduce")])
+
+
 def main(out):
     """Runs all and writes the numbers."""
     one = made(CONFIG, jax.random.key(0), jnp.float32)
@@ -135,6 +143,7 @@ def main(out):
     for (name, devices), values in runs.items():
         for number, value in enumerate(jax.tree.leaves(values)):
             arrays[f"{name}/{devices}/{number}"] = np.asarray(value)
+    arrays["exchanges"] = exchanges(four)
     np.savez(out, **arrays)
 
 

@@ -58,6 +58,11 @@ def test_four_devices_give_the_numbers_of_one(arrays, name):
     assert excess(arrays, name, "four") <= 1
 
 
+def test_devices_exchange_two_sums_a_layer_and_no_weights(arrays):
+    # Layers are one loop, whose two sums count once; the third is over the parts of the embedding.
+    assert arrays["exchanges"].tolist() == [3, 0]
+
+
 @pytest.mark.parametrize("spoil", ["shard", "gain"])
 def test_a_shard_that_is_another_is_noticed(arrays, spoil):
     assert excess(arrays, "dense", spoil) > 1
