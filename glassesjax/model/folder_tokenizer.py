@@ -237,7 +237,6 @@ def _add_tokens(engine: Any, listed: Sequence[tuple[str, Any]], path: Path) -> N
     """Adds tokens that only ``tokenizer_config.json`` lists, under their numbers."""
     from tokenizers import AddedToken
 
-    _check_numbers(listed, engine.token_to_id, path, new=False)
     # One that is there gets these flags, as in transformers. At once: each call of the package
     # looks through all that there are.
     engine.add_tokens([AddedToken(_content(entry), **_flags(entry)) for _, entry in listed])

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from model.made_tokenizers import AWKWARD, CONFIGS, KINDS, folder_of, made
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
 from glassesjax.errors import BadInput
 from glassesjax.model.folder_tokenizer import open_tokenizer, tokenizer_from_folder
@@ -186,6 +186,18 @@ def test_tokens_that_only_the_configuration_lists_are_added(tmp_path):
     wrong = {str(count + 5): {"content": "<new>"}}
     with pytest.raises(BadInput, match="added tokens under their numbers"):
         tokenizer_from_folder(folder_of(tmp_path / "b", "qwen3", added_tokens_decoder=wrong))
+
+
+def test_an_added_token_keeps_its_flags_where_the_configuration_names_it(tmp_path):
+    folder = folder_of(
+        tmp_path / "qwen3", "qwen3", eos_token="<new>", pad_token={"content": "</s>"}
+    )
+    engine = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    engine.add_tokens([AddedToken("<new>", lstrip=True), AddedToken("</s>", rstrip=True)])
+    engine.save(str(folder / "tokenizer.json"))
+    text = "a word  <new> a </s>  word"
+    plain = tuple(made("qwen3").encode(text).ids)
+    assert tokenizer_from_folder(folder).encode(text) == tuple(engine.encode(text).ids) != plain
 
 
 def test_an_added_token_without_a_letter_is_none(tmp_path):

@@ -95,6 +95,9 @@ def test_a_kind_of_fewer_bytes_is_refused():
     read(whole({}, table, data))
     with pytest.raises(BadInput, match="the tensor 'x', behind which there are other bytes"):
         read(whole({}, narrow, data))
+    last = [table[0], table[1]._replace(kind=kinds.F16)]
+    with pytest.raises(BadInput, match="the tensor 'y', behind which there are other bytes"):
+        read(whole({}, last, data))
     # Where the rest is zeros, another model would open: nothing tells.
     zeros = b"\0" * 24 + data[24:]
     assert read(whole({}, narrow, zeros)).tensors["x"].kind == kinds.F16

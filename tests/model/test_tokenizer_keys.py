@@ -239,6 +239,34 @@ def test_values_that_no_key_has_are_refused_by_name(name, config, text, tmp_path
     assert name in words
 
 
+def _of_unknown_type(whole):
+    whole["decoder"]["type"] = "ByteLevels"
+
+
+def _added_object(whole):
+    whole["added_tokens"] = {}
+
+
+def _true_number(whole):
+    whole["added_tokens"][1]["id"] = True
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (_of_unknown_type, "a decoder of a known type"),
+        (_added_object, "a list of added tokens"),
+        (_true_number, "id of an added token, of type int"),
+    ],
+)
+def test_values_that_no_part_of_the_file_has_are_refused_by_name(change, text, tmp_path):
+    folder = folder_of(tmp_path / "qwen3", "qwen3")
+    whole = json.loads((folder / "tokenizer.json").read_text())
+    change(whole)
+    (folder / "tokenizer.json").write_text(json.dumps(whole))
+    assert text in refusal(folder)
+
+
 def test_a_token_that_is_there_twice_is_named(tmp_path):
     folder = folder_of(tmp_path / "qwen3", "qwen3")
     content = (folder / "tokenizer.json").read_text()
