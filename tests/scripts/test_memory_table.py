@@ -1,6 +1,8 @@
 """The table of memory in docs/models.md: its numbers from shapes, and what XLA plans on a CPU."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -82,6 +84,23 @@ def test_xla_plans_what_is_kept(name, kept):
         assert planned(name, "7B", layers) == pytest.approx(
             kept["7B"][name][str(layers)], rel=AGAIN
         )
+
+
+@pytest.mark.slow
+def test_xla_plans_what_is_kept_of_16_devices(kept):
+    """In a process of its own: JAX reads the number of devices once."""
+    scripts, layers = ROOT / "scripts", FEW[0]
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=16"
+    paths = os.pathsep.join(map(str, (scripts, ROOT / "tests", ROOT)))
+    code = f"from memory_table import planned; print(planned('collapse', '70B', {layers}))"
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": paths, "JAX_PLATFORMS": "cpu"},
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    found = kept["70B"]["collapse"][str(layers)]
+    assert int(ended.stdout.split()[-1]) == pytest.approx(found, rel=AGAIN)
 
 
 @pytest.mark.slow
