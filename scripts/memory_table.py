@@ -29,8 +29,9 @@ BEGIN, END = "<!-- memory: scripts/memory_table.py -->\n", "<!-- end of memory -
 # In the order that takes the least memory: the default one lets independent steps run at once.
 ORDER = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 HEADER = (
-    "pass", "weights", "state", "temporaries", *(f"XLA, {few} layers" for few in FEW),
-    "extended", "XLA, all layers", "sum", "fits 80 GB",
+    "pass", "weights, GB", "state, GB", "temporaries, MB",
+    *(f"XLA, {few} layers, MB" for few in FEW),
+    "extended, MB", "XLA, all layers, MB", "sum, GB", "fits 80 GB",
 )  # fmt: skip
 
 
