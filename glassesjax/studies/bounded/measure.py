@@ -69,9 +69,8 @@ def cells(
         check_bounded(config)
     if "influence" in settings.kinds and not exact:
         check_probes(config, settings.probes, itemsize)
-    runs = {
-        name: lay_out(name, settings.lengths, settings.seed, model) for name in settings.families
-    }
+    families = settings.families if "collapse" in settings.kinds else ()
+    runs = {name: lay_out(name, settings.lengths, settings.seed, model) for name in families}
     longest = {name: run.trunk for name, run in runs.items()}
     texts: dict[str, tuple[int, ...]] = {}
     if "influence" in settings.kinds:
@@ -125,7 +124,7 @@ def measure(
     Args:
       settings: Settings of the study.
       positions: Name of the positional encoding, for the rows.
-      model: Float32 weights.
+      model: Its weights as they were read.
       done: Whether the row with these key fields exists already; whole cells are skipped.
 
     Raises:

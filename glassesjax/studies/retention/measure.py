@@ -87,7 +87,7 @@ def measure(
 
     Args:
       settings: Settings of the study.
-      subject: Float32 weights, the text, and the cells.
+      subject: Weights as they were read, the text, and the cells.
       done: Whether the row with these key fields exists already; whole cells are skipped.
 
     Yields:
