@@ -77,5 +77,8 @@ def on_float64_device(tree: TreeT) -> TreeT:
 @contextlib.contextmanager
 def float64_enabled() -> Iterator[None]:
     """64-bit types on, and new arrays on the device for float64."""
-    with jax.enable_x64(True), jax.default_device(float64_device()):
+    device = float64_device()
+    # Where the default backend has float64, a default device that the caller set stays.
+    placed = contextlib.nullcontext() if device is None else jax.default_device(device)
+    with jax.enable_x64(True), placed:
         yield

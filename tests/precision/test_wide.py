@@ -57,6 +57,14 @@ def test_without_float64_arrays_go_to_the_cpu(lacking):
         wide.check_float64("a test")
 
 
+def test_with_float64_the_default_device_of_the_caller_stays(monkeypatch):
+    monkeypatch.setattr(wide, "_fault", lambda name: "")
+    chosen = jax.devices()[-1]
+    with jax.default_device(chosen), float64_enabled():
+        assert jax.config.read("jax_enable_x64")
+        assert jax.config.jax_default_device == chosen
+
+
 def test_without_a_cpu_the_setting_is_named(lacking, monkeypatch):
     def devices(platform):
         raise RuntimeError("Unknown backend cpu")

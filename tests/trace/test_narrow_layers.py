@@ -90,6 +90,19 @@ def test_temporaries_do_not_grow_with_the_weights_of_the_layers(name):
     assert growth(name) < 0.5
 
 
+def test_some_layers_of_any_width_are_not_copied_first():
+    """Of all layers but the first: a copy of them is four bytes a weight."""
+
+    def run(layers):
+        x = jax.ShapeDtypeStruct((SEQ, WIDTH), jnp.float32)
+        stack = jax.ShapeDtypeStruct((layers, WIDTH, WIDTH), jnp.float32)
+        product = lambda x, weight: (x @ weight, None)
+        some = lambda x, stack: scan_layers(product, x, stack, start=1)
+        return temporaries(jax.jit(some).lower(x, stack))
+
+    assert (run(7) - run(3)) / 4 / WIDTH**2 < 0.5
+
+
 def test_a_plain_scan_widens_all_layers_first():
     """The counter-case, on this backend."""
 

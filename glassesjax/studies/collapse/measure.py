@@ -121,7 +121,7 @@ def measure(
     Args:
       settings: Settings of the study.
       positions: Name of the positional encoding, for the rows.
-      model: Float32 weights.
+      model: Its weights as they were read.
       done: Whether the row with these key fields exists already; whole cells are skipped.
 
     Yields:

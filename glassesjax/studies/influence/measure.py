@@ -150,7 +150,7 @@ def measure(
 
     Args:
       settings: Settings of the study.
-      subject: Float32 weights and the passages.
+      subject: Weights as they were read and the passages.
       done: Whether the row with these key fields exists already; whole kinds are skipped.
 
     Yields:

@@ -90,7 +90,7 @@ def measure(
 
     Args:
       settings: Settings of the study.
-      subject: Float32 weights, prompt and cells.
+      subject: Weights as they were read, prompt and cells.
       done: Whether the row with these key fields exists already; whole cells are skipped, but
         the full state's texts are written once more where others must be compared with them.
 

@@ -44,7 +44,7 @@ def measure(
 
     Args:
       settings: Settings of the study.
-      subject: Float32 weights and the text.
+      subject: Weights as they were read and the text.
       done: Whether the row with these key fields exists already; whole windows are skipped.
 
     Yields:

@@ -109,7 +109,7 @@ def measure(
 
     Args:
       settings: Settings of the study.
-      subject: Float32 weights, passages and cells.
+      subject: Weights as they were read, passages and cells.
       done: Whether the row with these key fields exists already; a passage is left out under a
         policy where all its questions are there.
 
