@@ -186,3 +186,15 @@ def test_a_diverged_model_is_said_to_be_one(rows, fault, tmp_path, capsys):
     settings = dataclasses.replace(SETTINGS, policies=("window",), families=("ones_bos",))
     check_diverged("bounded", words_of(settings), tmp_path, capsys, fault)
     check_sound("bounded", words_of(settings), tmp_path)
+
+
+def test_the_cost_of_exact_derivatives_is_said_of_each_influence(monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        "glassesjax.studies.bounded.run.note_exact",
+        lambda config, lengths, *_, **__: said.append(lengths),
+    )
+    for change in ({}, {"method": "estimated"}, {"kinds": ("collapse",)}):
+        open_run(dataclasses.replace(SETTINGS, **change))
+    # Of two policies, one encoding; ``full`` and a window of three slots read the same text.
+    assert said == [[14, 14]]

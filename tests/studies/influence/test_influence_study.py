@@ -475,3 +475,12 @@ def test_what_was_read_is_told_by_the_text_of_runs_of_before(count):
 def test_a_diverged_model_is_said_to_be_one(rows, fault, tmp_path, capsys):
     settings = dataclasses.replace(SETTINGS, attention=("true",))
     check_diverged("influence", words_of(settings), tmp_path, capsys, fault)
+
+
+def test_the_cost_of_exact_derivatives_is_of_both_kinds_of_attention(monkeypatch):
+    said = []
+    monkeypatch.setattr(study, "note_exact", lambda config, lengths, *_, **__: said.append(lengths))
+    for method in ("exact", "estimated"):
+        words = {"model": "toy", "prompt": "1,2,3", "method": method}
+        study.open_subject(InfluenceSettings(**words))
+    assert said == [[6, 6]]  # <bos> and five symbols, for true and for frozen attention
