@@ -5,7 +5,7 @@ Each is the compiled function that a command runs, with arguments of the command
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -95,13 +95,12 @@ def _placed(x: jax.ShapeDtypeStruct, mesh: Any, spec: PartitionSpec) -> jax.Shap
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec))
 
 
-def _divided(module: Any, at: Sizes, layer: bool = False) -> Any:
+def _divided(module: Any, names: Iterable[str], at: Sizes, layer: bool = False) -> Any:
     """The weights of a decoder, or of one of its layers, as ``shard_decoder`` divides them."""
     if at.mesh is None:
         return module
     leaves = []
-    for name, weight in flat_parameters(module).items():
-        name = f"blocks.{name}" if layer else name
+    for name, weight in zip(names, jax.tree.leaves(module), strict=True):
         spec = weight_spec(name, at.config, at.mesh.size, at.mesh.axis_names)
         # A layer's weight has lost the axis of layers, which is never divided.
         leaves.append(_placed(weight, at.mesh, PartitionSpec(*spec[1:]) if layer else spec))
@@ -118,15 +117,18 @@ def _whole(args: Any, mesh: Any) -> Any:
 def decoder(at: Sizes, plan: RoundingPlan = NARROW) -> Decoder:
     """Shapes of a decoder as a plan stores it."""
     make = lambda: Decoder(at.config, key=draws.root_key(0)).at(plan)
-    return _divided(jax.eval_shape(make), at)
+    made = jax.eval_shape(make)
+    return _divided(made, flat_parameters(made), at)
 
 
 @functools.cache
 def unrolled(at: Sizes) -> Unrolled:
     """The same with its layers apart."""
-    model = jax.eval_shape(unroll, decoder(at._replace(mesh=None)))
-    blocks = tuple(_divided(block, at, layer=True) for block in model.blocks)
-    return Unrolled(_divided(model.outer, at), blocks)
+    stacked = decoder(at._replace(mesh=None))
+    model = jax.eval_shape(unroll, stacked)
+    names = [name for name in flat_parameters(stacked) if name.startswith("blocks.")]
+    blocks = tuple(_divided(block, names, at, layer=True) for block in model.blocks)
+    return Unrolled(_divided(model.outer, flat_parameters(model.outer), at), blocks)
 
 
 @functools.cache

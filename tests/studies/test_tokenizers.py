@@ -204,5 +204,5 @@ def test_wrong_prompts_are_one_line(tmp_path, capsys, arguments, text):
 
 def test_older_runs_had_no_prompt_in_token_numbers():
     assert upgraded_settings({"schema": 2, "study": "longform"})["prompt_tokens"] == []
-    given = {"schema": 2, "study": "longform", "prompt_tokens": [1, 2]}
+    given = {"schema": 2, "study": "longform", "prompt_tokens": [1, 2], "devices": 1}
     assert upgraded_settings(given) == given

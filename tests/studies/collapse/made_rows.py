@@ -125,7 +125,12 @@ def _steps(gap, lost):
 def run_of(rows):
     """The run that has these rows."""
     return Run(
-        settings={"study": "collapse", "model": "toy", "note": "<script>alert(1)</script>"},
+        settings={
+            "devices": 1,
+            "study": "collapse",
+            "model": "toy",
+            "note": "<script>alert(1)</script>",
+        },
         rows=[ROWS.read(row) for row in rows],
         numbers=[0] * len(rows),
         records=[CONSTANTS | PROVENANCE],
