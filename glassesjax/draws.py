@@ -172,6 +172,21 @@ def integers(key: Array, shape: tuple[int, ...], low: ArrayLike, high: ArrayLike
     return jax.random.randint(key, shape, low, high, jnp.int32)
 
 
+@reproducible()
+def bits(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:  # noqa: ANN401
+    """Uniform random bits.
+
+    Args:
+      key: Of these draws alone.
+      shape: Of the array.
+      dtype: An unsigned integer type.
+
+    Returns:
+      Integers, all patterns equally probable.
+    """
+    return jax.random.bits(key, shape, dtype)
+
+
 def signs(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:  # noqa: ANN401
     """Random signs, plus or minus one, independent of ``jax_enable_x64``.
 

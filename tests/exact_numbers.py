@@ -24,19 +24,48 @@ def nearest(value, fmt):
     """The number of the format nearest to a float, by exact arithmetic; ties to even."""
     if math.isnan(value):
         return math.nan
+    top = Fraction(largest(fmt))
+    beyond = math.inf if fmt.has_infinity else math.nan if fmt.has_nan else float(top)
+    beyond = float(top) if fmt.saturating else beyond
+    if math.isinf(value):
+        return math.copysign(beyond, value)
+    rounded = on_grid(abs(Fraction(value)), spacing_exponent(Fraction(value), fmt))
+    return math.copysign(float(rounded) if rounded <= top else beyond, value)
+
+
+def largest(fmt):
+    """The largest finite number."""
     bias = (1 << (fmt.exponent_bits - 1)) - 1
     highest = bias if fmt.has_infinity else bias + 1
     top = Fraction(2) ** (highest + 1) - Fraction(2) ** (highest - fmt.mantissa_bits)
     if fmt.has_nan and not fmt.has_infinity:
         top -= Fraction(2) ** (highest - fmt.mantissa_bits)
-    beyond = math.inf if fmt.has_infinity else math.nan if fmt.has_nan else float(top)
-    if math.isinf(value):
-        return math.copysign(beyond, value)
-    exact = abs(Fraction(value))
-    exponent = math.frexp(value)[1] - 1
-    quantum = Fraction(2) ** (max(exponent, 1 - bias) - fmt.mantissa_bits)
-    rounded = round(exact / quantum) * quantum  # Python rounds a fraction half to even
-    return math.copysign(float(rounded) if rounded <= top else beyond, value)
+    return float(top)
+
+
+def spacing_exponent(exact, fmt):
+    """The k of the spacing 2^k in the binade of a fraction, going on beyond the largest number."""
+    bias = (1 << (fmt.exponent_bits - 1)) - 1
+    return max(binade(exact), 1 - bias) - fmt.mantissa_bits
+
+
+def on_grid(exact, k):
+    """The multiple of 2^k nearest to a fraction, ties to even. Integers, for fractions are slow."""
+    above, below = exact.numerator, exact.denominator
+    above, below = (above, below << k) if k > 0 else (above << -k, below)
+    steps, rest = divmod(abs(above), below)
+    steps += 2 * rest + (steps & 1) > below
+    steps = steps if above >= 0 else -steps
+    return Fraction(steps << k) if k > 0 else Fraction(steps, 1 << -k)
+
+
+def binade(exact):
+    """The k for which a fraction's magnitude is in [2^k, 2^(k + 1)); far below all for zero."""
+    above, below = abs(exact.numerator), exact.denominator
+    if above == 0:
+        return -(1 << 12)
+    k = above.bit_length() - below.bit_length()
+    return k - ((below << k > above) if k > 0 else (below > above << -k))
 
 
 def same_bits(a, b):

@@ -331,7 +331,7 @@ CALLS = {
     "a format by name": (lambda: RoundingPlan.everywhere("bf16"), "fmt to be .*got 'bf16'"),
     "a name for a format": (
         lambda: made(RoundingPlan, weights="bf16", mode="simulated"),
-        "weights to be one of FloatFormat, IntegerFormat or None, got 'bf16'",
+        "weights to be one of FloatFormat, ScaledFormat or None, got 'bf16'",
     ),
     "bits with a fraction": (
         lambda: made(FloatFormat, name="own", exponent_bits=4.0, mantissa_bits=3),

@@ -75,7 +75,22 @@ def _shift(parts: Split, layout: Layout, grid: Grid) -> UInt[Array, "*shape"]:
     return jnp.minimum(layout.mantissa_bits - grid.mantissa_bits + below, layout.mantissa_bits + 2)
 
 
-def _nearest_multiple(
+def leading_bit(parts: Split, layout: Layout) -> Int[Array, "*shape"]:
+    """How far the leading bit of each significand is above that of normal numbers: 0 or less.
+
+    Args:
+      parts: Of the numbers.
+      layout: That of their dtype.
+
+    Returns:
+      int32; below that of all numbers for zero.
+    """
+    # A significand is an integer: as a float it is normal, and its exponent has the position.
+    bits = jax.lax.bitcast_convert_type(parts.significand.astype(layout.dtype), layout.uint)
+    return (bits >> layout.mantissa_bits).astype(jnp.int32) - layout.bias - layout.mantissa_bits
+
+
+def nearest_multiple(
     significand: UInt[Array, "*shape"], shift: UInt[Array, "*shape"]
 ) -> UInt[Array, "*shape"]:
     """The integer nearest to ``significand / 2^shift``, ties to even."""
@@ -99,13 +114,33 @@ def round_to(x: Float[Array, "*shape"], grid: Grid) -> Float[Array, "*shape"]:
     """
     layout, parts = LAYOUTS[x.dtype], split(x)
     shift = _shift(parts, layout, grid)
-    steps = _nearest_multiple(parts.significand, shift)
+    steps = nearest_multiple(parts.significand, shift)
     # A carry out of the significand runs into the exponent, as it should.
     magnitude = ((parts.exponent - 1) << layout.mantissa_bits) + (steps << shift)
-    magnitude = jnp.where(steps == 0, 0, magnitude)
+    return with_magnitude(x, parts.sign, jnp.where(steps == 0, 0, magnitude), grid)
+
+
+def with_magnitude(
+    x: Float[Array, "*shape"],
+    sign: UInt[Array, "*shape"],
+    magnitude: UInt[Array, "*shape"],
+    grid: Grid,
+) -> Float[Array, "*shape"]:
+    """The rounded numbers of a sign and a magnitude, whose overflow and NaN are still to come.
+
+    Args:
+      x: The numbers that were rounded.
+      sign: Their sign bits.
+      magnitude: Bit patterns of the rounded magnitudes, as if the grid had no largest number.
+      grid: The grid.
+
+    Returns:
+      Rounded numbers; a NaN as it was.
+    """
+    layout = LAYOUTS[x.dtype]
     too_large = magnitude > layout.pattern(grid.largest)
     magnitude = jnp.where(too_large, layout.pattern(grid.beyond), magnitude)
-    rounded = jax.lax.bitcast_convert_type(parts.sign | magnitude, x.dtype)
+    rounded = jax.lax.bitcast_convert_type(sign | magnitude, x.dtype)
     return jnp.where(magnitude_bits(x) > layout.infinity, x, rounded)
 
 
@@ -172,7 +207,7 @@ def times_power(x: Float[Array, "*shape"], exponent: Int[Array, "..."]) -> Float
     normal = (jnp.clip(biased, 1, 2 * layout.bias).astype(bits.dtype) * unit) | fraction
     # Subnormal results lose bits, rounded like all others.
     below = jnp.clip(1 - biased, 0, layout.mantissa_bits + 2).astype(bits.dtype)
-    magnitude = jnp.where(biased < 1, _nearest_multiple(unit | fraction, below), normal)
+    magnitude = jnp.where(biased < 1, nearest_multiple(unit | fraction, below), normal)
     magnitude = jnp.where(biased > 2 * layout.bias, layout.infinity, magnitude)
     magnitude = jnp.where(parts.significand == 0, 0, magnitude).astype(bits.dtype)
     product = jax.lax.bitcast_convert_type(parts.sign | magnitude, x.dtype)
@@ -215,10 +250,7 @@ def peak_exponent(
     layout = LAYOUTS[x.dtype]
     top = jnp.max(magnitude_bits(x), axis=axis, keepdims=keepdims)
     parts = split(jax.lax.bitcast_convert_type(top, x.dtype))
-    # The significand as a float is normal and has the position of its leading bit.
-    bits = jax.lax.bitcast_convert_type(parts.significand.astype(x.dtype), layout.uint)
-    biased = (bits >> layout.mantissa_bits).astype(jnp.int32) + parts.exponent.astype(jnp.int32)
-    exponent = biased - 2 * layout.bias - layout.mantissa_bits
+    exponent = leading_bit(parts, layout) + parts.exponent.astype(jnp.int32) - layout.bias
     return jnp.where((top == 0) | (top >= layout.infinity), 0, exponent)
 
 
@@ -245,13 +277,13 @@ def scale_exponent(
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def straight_through(function: Callable[[Array], Array], x: Array) -> Array:
-    """A step function with the identity as its derivative (straight-through estimator)."""
-    return function(x)
+def straight_through(function: Callable[..., Array], x: Array, *others: Array) -> Array:
+    """A step function with the identity in x as its derivative (straight-through estimator)."""
+    return function(x, *others)
 
 
 @straight_through.defjvp
 def _straight_through_jvp(
-    function: Callable[[Array], Array], primals: tuple[Array], tangents: tuple[Array]
+    function: Callable[..., Array], primals: tuple[Array, ...], tangents: tuple[Any, ...]
 ) -> tuple[Array, Array]:
-    return straight_through(function, *primals), *tangents
+    return straight_through(function, *primals), tangents[0]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import re
 
 from glassesjax.arrays import Array, DType, Float, Int
 from glassesjax.borders import border, check_fields
@@ -36,6 +35,8 @@ class FloatFormat:
     """Stored bits of the fraction, from 1 to 52."""
     has_infinity: bool = True
     has_nan: bool = True
+    saturating: bool = False
+    """Whether too large values, infinities too, become the largest number. NaN stays NaN."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -106,6 +107,7 @@ class FloatFormat:
         """The finite numbers of the format, and the value of an overflow."""
         last = self.max if not self.has_nan else math.nan
         beyond = math.inf if self.has_infinity else last
+        beyond = self.max if self.saturating else beyond
         return Grid(self.mantissa_bits, self.min_exponent, self.max, beyond)
 
     def contains(self, other: "FloatFormat") -> bool:
@@ -165,15 +167,23 @@ class FloatFormat:
         return spacing_exponent(x, self.grid)
 
     @border()
-    def round(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    def round(
+        self, x: Float[Array, "*shape"], *, key: Array | None = None
+    ) -> Float[Array, "*shape"]:
         """The nearest numbers of this format, ties to even, in the dtype of the argument.
 
         Exact for every bit pattern, eager and compiled, whatever the backend does with subnormal
         numbers: subnormal results are kept, too large ones become infinity, NaN (e4m3fn) or the
-        largest number (e2m1), signed zeros and NaNs stay. It equals a cast from float32 bit for
-        bit, but for NaN in e2m1, which has none: a cast makes it a zero, here it stays NaN, since
-        a failure should not turn into a number. Casts from float64 differ where they go through
-        float32 and so round twice.
+        largest number (e2m1, saturating formats), signed zeros and NaNs stay. It equals a cast
+        from float32 bit for bit, but for NaN in e2m1, which has none: a cast makes it a zero, here
+        it stays NaN, since a failure should not turn into a number. Casts from float64 differ where
+        they go through float32 and so round twice.
+
+        With a key, rounding is stochastic: to the neighbor farther from zero with the value's
+        distance from the nearer one, in spacings, as the probability, so that the mean is the
+        value. A number of the format never moves. The probability is a multiple of 2^-31 for
+        float32 and of 2^-63 for float64, rounded down, which is exact for all values but those
+        below the smallest number of the format by that much.
 
         The derivative is defined as the identity ("straight through"). The true one is zero
         almost everywhere; and the rule of ``jax.lax.reduce_precision`` would round the
@@ -181,6 +191,7 @@ class FloatFormat:
 
         Args:
           x: float32 or float64, every value allowed.
+          key: Of these draws alone; None for rounding to nearest.
 
         Returns:
           Values of this format in the carrier.
@@ -196,7 +207,12 @@ class FloatFormat:
         from glassesjax.precision.bits import round_to, straight_through
 
         self._check_carrier(x.dtype)
-        return straight_through(lambda x: round_to(x, self.grid), x)
+        if key is None:
+            return straight_through(lambda x: round_to(x, self.grid), x)
+        from glassesjax.precision.stochastic import noise_for, round_randomly
+
+        noise = noise_for(key, x)
+        return straight_through(lambda x, noise: round_randomly(x, noise, self.grid), x, noise)
 
 
 F64 = FloatFormat("f64", 11, 52)
@@ -206,10 +222,12 @@ BF16 = FloatFormat("bf16", 8, 7)
 F16 = FloatFormat("f16", 5, 10)
 E4M3FN = FloatFormat("e4m3fn", 4, 3, has_infinity=False)
 E5M2 = FloatFormat("e5m2", 5, 2)
+E3M2 = FloatFormat("e3m2fn", 3, 2, has_infinity=False, has_nan=False)
+E2M3 = FloatFormat("e2m3fn", 2, 3, has_infinity=False, has_nan=False)
 E2M1 = FloatFormat("e2m1", 2, 1, has_infinity=False, has_nan=False)
 
 FORMATS: dict[str, FloatFormat] = {
-    fmt.name: fmt for fmt in (F64, F32, TF32, BF16, F16, E4M3FN, E5M2, E2M1)
+    fmt.name: fmt for fmt in (F64, F32, TF32, BF16, F16, E4M3FN, E5M2, E3M2, E2M3, E2M1)
 }
 
 
@@ -229,24 +247,3 @@ def carrier_format(dtype: DType) -> FloatFormat:
     if str(dtype) not in carriers:
         raise ValueError(f"The carrier must be float32 or float64, got {dtype}.")
     return carriers[str(dtype)]
-
-
-@border()
-def float_format(name: str) -> FloatFormat:
-    """The format of this name.
-
-    Args:
-      name: A key of ``FORMATS``; or ``e5m10`` and the like, for any number of exponent and
-        mantissa bits without zeros before it, with infinities, NaN and subnormal numbers.
-
-    Returns:
-      The format.
-
-    Raises:
-      ValueError: There is no such format.
-    """
-    if name in FORMATS:
-        return FORMATS[name]
-    if sizes := re.fullmatch(r"e([1-9][0-9]?)m([1-9][0-9]?)", name):
-        return FloatFormat(name, int(sizes[1]), int(sizes[2]))
-    raise ValueError(f"A float format is one of {', '.join(FORMATS)} or e<E>m<M>, got {name!r}.")

@@ -11,6 +11,8 @@ from hypothesis.extra import numpy as hnp
 from glassesjax.precision import (
     BF16,
     E2M1,
+    E2M3,
+    E3M2,
     E4M3FN,
     E5M2,
     F16,
@@ -23,24 +25,36 @@ from glassesjax.precision import (
 )
 
 NARROW = [BF16, F16, E4M3FN, E5M2, E2M1]
-SMALL = [E4M3FN, E5M2, E2M1, FloatFormat("e3m2", 3, 2), FloatFormat("e3m2fn", 3, 2, False)]
+SIX_BITS = {E3M2: ml_dtypes.float6_e3m2fn, E2M3: ml_dtypes.float6_e2m3fn}  # not types of JAX
+STORED = {fmt: fmt.dtype.type for fmt in NARROW} | SIX_BITS
+SATURATING = [float_format(f"{fmt.name}_sat") for fmt in (F16, E4M3FN, E5M2)]
+SMALL = [
+    E4M3FN,
+    E5M2,
+    E3M2,
+    E2M3,
+    E2M1,
+    *SATURATING[1:],
+    FloatFormat("e3m2", 3, 2),
+    FloatFormat("e3m2fn", 3, 2, False),
+]
 CARRIERS = [np.float32, np.float64]
-by_name = pytest.mark.parametrize("fmt", NARROW, ids=lambda fmt: fmt.name)
+by_name = pytest.mark.parametrize("fmt", STORED, ids=lambda fmt: fmt.name)
 
 
 def cast(x, fmt):
     """Rounding as NumPy and ml_dtypes do it."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return x.astype(fmt.dtype).astype(x.dtype)
+        return x.astype(STORED[fmt]).astype(x.dtype)
 
 
 def signed(x):
     return np.concatenate([x, -x])
 
 
-@pytest.mark.parametrize("fmt", [F64, F32, *NARROW], ids=lambda fmt: fmt.name)
+@pytest.mark.parametrize("fmt", [F64, F32, *STORED], ids=lambda fmt: fmt.name)
 def test_constants_are_those_of_the_native_type(fmt):
-    info = ml_dtypes.finfo(fmt.dtype)
+    info = ml_dtypes.finfo(STORED.get(fmt, fmt.dtype))
     assert fmt.bits == info.bits
     assert fmt.epsilon == 2 * fmt.unit_roundoff == float(info.eps)
     assert fmt.max == float(info.max)
@@ -57,21 +71,22 @@ def test_constants_of_tf32():
 @by_name
 @pytest.mark.parametrize("carrier", CARRIERS)
 def test_every_pattern_is_a_fixed_point(fmt, carrier):
-    codes = np.arange(1 << fmt.bits, dtype=f"u{fmt.dtype.itemsize}")
+    kind = np.dtype(STORED[fmt])
+    codes = np.arange(1 << fmt.bits, dtype=f"u{kind.itemsize}")
     with np.errstate(invalid="ignore"):  # NumPy warns of signaling NaNs
-        values = codes.view(fmt.dtype).astype(carrier)
+        values = codes.view(kind).astype(carrier)
     rounded = np.asarray(fmt.round(jnp.asarray(values)))
     assert same_bits(rounded, values)
     assert not np.signbit(rounded[0])
     assert np.signbit(rounded[1 << (fmt.bits - 1)])
 
 
-@by_name
+@pytest.mark.parametrize("fmt", [*STORED, *SATURATING], ids=lambda fmt: fmt.name)
 @pytest.mark.parametrize("carrier", CARRIERS)
 def test_at_and_beside_every_midpoint(fmt, carrier):
     numbers = finite_numbers(fmt)
     low, high = numbers, np.append(numbers[1:], 2 * numbers[-1] - numbers[-2])
-    after = np.append(numbers[1:], fmt.grid.beyond)
+    after = np.append(numbers[1:], nearest(np.inf, fmt))
     middle = ((low + high) / 2).astype(carrier)
     assert np.array_equal(middle, (low + high) / 2)
     even = np.where(np.arange(len(numbers)) % 2 == 0, low, after)
@@ -101,6 +116,38 @@ def test_e4m3_overflow():
     assert same_bits(E4M3FN.round(x), np.array([448, 448, np.nan, np.nan], np.float32))
 
 
+def test_conversions_of_the_specification_of_8_bits():
+    # OCP 8-bit Floating Point Specification v1.0: largest 448 and 57344, and what is beyond.
+    saturating = {name: float_format(f"{name}_sat") for name in ("e4m3fn", "e5m2")}
+    assert [fmt.max for fmt in saturating.values()] == [E4M3FN.max, E5M2.max] == [448, 57344]
+    x = np.array([464, 465, 1e5, np.inf, np.nan], np.float32)
+    y = np.array([61439, 61440, 1e38, np.inf, np.nan], np.float32)  # 61440 is the midpoint
+    for fmt, values, top, beyond in ((E4M3FN, x, 448, np.nan), (E5M2, y, 57344, np.inf)):
+        plain = [top, *[beyond] * 3, np.nan]
+        both = np.array([plain, np.copysign(plain, -1)], np.float32)
+        signs = np.stack([values, -values])
+        assert same_bits(fmt.round(jnp.asarray(signs)), both)
+        limits = np.array([*[top] * 4, np.nan], np.float32)
+        found = saturating[fmt.name].round(jnp.asarray(signs))
+        assert same_bits(found, np.stack([limits, -limits]))
+
+
+def test_a_saturating_format_differs_in_overflow_alone():
+    x = np.random.default_rng(8).integers(0, 1 << 32, 1 << 14, np.uint32).view(np.float32)
+    x[:2] = np.inf, -np.inf
+    for fmt in (BF16, F16, E4M3FN, E5M2, F32):
+        sat = float_format(f"{fmt.name}_sat")
+        for name in ("max", "bits", "dtype", "min_carrier", "min_subnormal"):
+            assert getattr(sat, name) == getattr(fmt, name)
+        assert sat.contains(fmt)
+        assert fmt.contains(sat)
+        plain, limited = (np.asarray(one.round(jnp.asarray(x))) for one in (fmt, sat))
+        over = ~np.isfinite(plain) & ~np.isnan(x)
+        top = np.copysign(np.float32(fmt.max), x)
+        assert same_bits(limited, np.where(over, top, plain))
+        assert over.any()
+
+
 def test_nan_survives_where_the_format_has_none():
     assert same_bits(
         E2M1.round(jnp.array([np.nan, np.inf, -7], np.float32)),
@@ -112,7 +159,9 @@ def test_nan_survives_where_the_format_has_none():
 @given(
     exponent_bits=st.integers(2, 11),
     mantissa_bits=st.integers(1, 52),
-    kind=st.sampled_from([(True, True), (False, True), (False, False)]),
+    kind=st.sampled_from(
+        [(True, True), (False, True), (False, False), (True, True, True), (False, True, True)]
+    ),
     wide=hnp.arrays(np.float64, 16, elements=st.floats(allow_nan=True)),
     offsets=hnp.arrays(np.float64, 16, elements=st.floats(-4, 4)),
     data=st.data(),
@@ -223,8 +272,21 @@ def test_formats_are_found_by_name():
     custom = float_format("e5m10")
     assert (custom.max, custom.dtype) == (F16.max, F16.dtype)
     assert float_format("e4m3").max == 240  # IEEE-like: the topmost exponent is infinity's
-    with pytest.raises(ValueError, match=r"one of f64, f32, .* got 'half'"):
-        float_format("half")
+    assert [float_format(name).name for name in ("half", "bfloat16", "fp32")] == [
+        "f16",
+        "bf16",
+        "f32",
+    ]
+    with pytest.raises(
+        ValueError, match=r"a number format: f64, f32, .* got 'hlf': did you mean 'half'"
+    ):
+        float_format("hlf")
+    for name in ("fp8", "fp8_sat"):
+        with pytest.raises(ValueError, match=f"got '{name}': write e4m3fn or e5m2"):
+            float_format(name)
+    own = float_format("e5m7_sat")
+    assert (own.name, own.saturating, own.max) == ("e5m7_sat", True, float_format("e5m7").max)
+    assert float_format("half_sat").name == "f16_sat"
     with pytest.raises(ValueError, match="2 to 11 exponent bits"):
         float_format("e12m3")
     with pytest.raises(ValueError, match="must have NaN"):

@@ -1,5 +1,7 @@
 """Plans by name: what each name rounds, and what is no name."""
 
+import dataclasses
+
 import pytest
 
 from glassesjax.errors import BadInput
@@ -9,6 +11,9 @@ from glassesjax.precision import (
     F16,
     F32,
     INT4,
+    PRESETS,
+    STORED,
+    Accumulator,
     RoundingPlan,
     Site,
     float_format,
@@ -28,6 +33,24 @@ from glassesjax.precision import (
         ("e4m3fn@weights", RoundingPlan(weights=E4M3FN, mode="simulated")),
         ("bf16@output+residual", RoundingPlan(output=BF16, residual=BF16, mode="simulated")),
         ("e8m2", RoundingPlan.everywhere(float_format("e8m2"))),
+        ("bf16@all", RoundingPlan.everywhere(BF16)),
+        ("bf16@attn_exp:64", RoundingPlan(attn_exp=BF16, tile=64, mode="simulated")),
+        (
+            "bf16@attn_exp:reverse",
+            RoundingPlan(attn_exp=BF16, tile_order="reverse", mode="simulated"),
+        ),
+        (
+            "bf16@product_sum:chunked64+softmax_sum",
+            RoundingPlan(
+                product_sum=Accumulator(BF16, "chunked", 64),
+                softmax_sum=Accumulator(BF16),
+                mode="simulated",
+            ),
+        ),
+        (
+            "bf16@weights,f16@state",
+            RoundingPlan(weights=BF16, state=F16, mode="simulated"),
+        ),
     ],
 )  # fmt: skip
 def test_a_name_is_a_plan(text, plan):
@@ -37,7 +60,18 @@ def test_a_name_is_a_plan(text, plan):
 def test_the_arithmetic_between_is_float32_and_passes_are_all_but_weights():
     plan = named_plan("bf16@passes")
     assert plan.carrier == F32
-    assert set(plan.formats) == set(Site) - {Site.WEIGHTS}
+    assert set(plan.formats) == set(STORED) - {Site.WEIGHTS}
+
+
+def test_presets_are_plans_that_parts_change():
+    for name, preset in PRESETS.items():
+        assert named_plan(name) == preset.make()
+        assert preset.what
+        assert preset.source
+        assert named_plan(name).row_wise
+    flash = named_plan("bf16-flash")
+    assert named_plan("bf16-flash,f16@state") == dataclasses.replace(flash, state=F16)
+    assert named_plan("bf16-flash,f32@attn_exp").attn_exp is None
 
 
 @pytest.mark.parametrize(
@@ -53,9 +87,21 @@ def test_the_arithmetic_between_is_float32_and_passes_are_all_but_weights():
         ("native-f64", "f32 must contain each format, got f64"),
         ("f64", "must contain"),
         ("", "Expected FORMAT"),
+        ("bf16-flsh", "mean 'bf16-flash'"),
+        ("bf16@weihgts", "mean 'bf16@weights'"),
+        ("bf16@weights,f16@weights", "weights twice"),
+        ("bf16@product_sum:chunked", "got 'chunked'"),
+        ("bf16@weights:64", "tiles of attn_exp only"),
+        ("bf16@attn_exp:back", "got 'back'"),
+        ("bf16@attn_exp+attn_weights", "or after their division"),
+        ("int8@product_sum", "float format without a scale"),
     ],
 )
 def test_what_is_no_name_is_one_line(text, said):
     with pytest.raises(BadInput, match=said) as caught:
         named_plan(text)
     assert "\n" not in str(caught.value)
+
+
+def test_all_are_the_stored_sites():
+    assert named_plan("bf16@all") == named_plan("bf16")

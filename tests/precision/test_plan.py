@@ -15,22 +15,28 @@ from glassesjax.precision import (
     F64,
     INT8,
     INT8_CHANNEL,
+    STORED,
+    Accumulator,
     RoundingPlan,
     Site,
     float_format,
 )
+from glassesjax.precision.plan import SUMS
 
 
 def test_sites_are_the_fields():
     fields = [field.name for field in dataclasses.fields(RoundingPlan)]
-    assert fields == [*Site, "mode", "carrier"]
+    assert fields == [*Site, "tile", "tile_order", "layers", "mode", "carrier"]
 
 
-@pytest.mark.parametrize("site", Site)
+FORMAT_SITES = tuple(site for site in Site if site not in SUMS)
+
+
+@pytest.mark.parametrize("site", FORMAT_SITES)
 def test_a_site_with_a_format_is_rounded_and_no_other(site, key):
     x = jax.random.normal(key, (3, 4), jnp.float32)
     plan = RoundingPlan(mode="simulated", **{site.value: BF16})
-    for other in Site:
+    for other in FORMAT_SITES:
         expected = BF16.round(x) if other == site else x
         stored = plan.store(other, x)
         assert stored.dtype == plan.dtype == jnp.float32
@@ -97,9 +103,22 @@ def some_plans():
     for fmt, carrier in itertools.product((BF16, INT8), (F32, F64)):
         yield RoundingPlan.everywhere(fmt, carrier=carrier)
         for size in (1, 2):
-            for sites in itertools.combinations(Site, size):
+            for sites in itertools.combinations(FORMAT_SITES, size):
+                if sites == (Site.ATTN_WEIGHTS, Site.ATTN_EXP):
+                    continue  # one or the other
+                if fmt == INT8 and Site.OPERANDS in sites:
+                    continue  # one scale for both operands has no meaning
                 formats = {site.value: fmt for site in sites}
                 yield RoundingPlan(**formats, mode="simulated", carrier=carrier)
+    for how in (Accumulator(BF16), Accumulator(BF16, "chunked", 4), Accumulator(F16, "pairwise")):
+        for site in SUMS:
+            yield RoundingPlan(**{site.value: how}, mode="simulated")
+    for tile, order in ((0, "forward"), (64, "forward"), (64, "reverse"), (128, "reverse")):
+        yield RoundingPlan(attn_exp=BF16, tile=tile, tile_order=order, mode="simulated")
+    narrow = RoundingPlan.everywhere(BF16)
+    for last in (0, 1, 2):
+        yield RoundingPlan.by_layer(lambda i, n=last: narrow if i <= n else RoundingPlan.wide(), 4)
+    yield RoundingPlan.by_layer(lambda i: narrow, 4, narrow)
     yield from (RoundingPlan.everywhere(fmt, mode="native") for fmt in (F64, F32, BF16, F16))
     for fmt, carrier in ((BF16, F32), (BF16, F64), (F16, F32), (F32, F64)):
         yield RoundingPlan(weights=fmt, mode="native", carrier=carrier)
@@ -127,9 +146,11 @@ def test_names_and_records():
         ({"mode": "simulated", "output": F64}, "carrier f32 must contain each format, got f64"),
         ({"carrier": BF16}, "carrier must be F32 or F64, got bf16"),
         ({"mode": "native", "output": BF16}, "same at all sites or for weights alone, got bf16"),
+        ({"mode": "simulated", "attn_exp": BF16, "attn_weights": BF16}, "or after their division"),
+        ({"mode": "simulated", "residual": BF16, "tile": 64}, "Tiles are of plans with a format"),
         ({"mode": "native"}, "same at all sites or for weights alone, got none"),
         (
-            {"mode": "native", "carrier": F64, **{site.value: BF16 for site in Site}},
+            {"mode": "native", "carrier": F64, **{site.value: BF16 for site in STORED}},
             "Native bf16 accumulates in f32 on hardware, got carrier=f64",
         ),
     ],
@@ -169,3 +190,21 @@ def test_the_plan_of_a_dtype_is_what_such_weights_do_by_themselves():
     assert RoundingPlan.of_dtype(jnp.float16).dtype == jnp.float16
     with pytest.raises(ValueError, match="got int32"):
         RoundingPlan.of_dtype(jnp.int32)
+
+
+def test_a_plan_by_layer_is_a_table():
+    narrow = RoundingPlan.everywhere(BF16)
+    attention = RoundingPlan(attn_exp=E4M3FN, product_sum=Accumulator(BF16), mode="simulated")
+    plan = RoundingPlan.by_layer(lambda i: narrow if i < 2 else attention, 3, narrow)
+    assert [line.split() for line in plan.table().splitlines()][:2] == [
+        ["site", "outside", "layers", "0", "to", "1", "layer", "2"],
+        ["weights", "bf16", "bf16", "-"],
+    ]
+    assert plan.table().splitlines()[-1].split() == ["product_sum", "-", "-", "bf16:sequential"]
+    assert plan.in_layer(1) == narrow
+    assert plan.in_layer(2) == attention
+    assert plan.sites == {*STORED, Site.ATTN_EXP, Site.PRODUCT_SUM}
+    with pytest.raises(ValueError, match="one layer or more"):
+        RoundingPlan.by_layer(lambda i: narrow, 0)
+    with pytest.raises(ValueError, match="simulated or wide"):
+        RoundingPlan.by_layer(lambda i: RoundingPlan.everywhere(BF16, mode="native"), 2)
