@@ -20,7 +20,7 @@ from glassesjax.cache.step import Dropped, Mode, RowPositions, layer_step
 from glassesjax.errors import BadInput
 from glassesjax.model.config import Rotary
 from glassesjax.model.decoder import Block, Decoder
-from glassesjax.model.layer_scan import run_layer
+from glassesjax.model.layer_scan import layer_of_plan, run_layer
 from glassesjax.model.positions import Layout
 from glassesjax.model.vocabulary import checked_tokens
 from glassesjax.precision import Site
@@ -47,7 +47,7 @@ def unroll(decoder: Decoder) -> Unrolled:
     """
     # (layers, ...) -> a tree for each layer
     layer = lambda index: jax.tree.map(lambda weight: _layer_weight(weight, index), decoder.layers)
-    blocks = tuple(layer(index) for index in range(decoder.config.num_layers))
+    blocks = tuple(layer_of_plan(layer(i), i) for i in range(decoder.config.num_layers))
     # Without the stack, a jitted function of ``outer`` takes no weights that it does not use.
     without = lambda path, weight: None if path[0].name == "blocks" else weight
     return Unrolled(jax.tree_util.tree_map_with_path(without, decoder), blocks)

@@ -11,8 +11,7 @@ from glassesjax.cache.position_ids import reindexed
 from glassesjax.cache.slots import EMPTY
 from glassesjax.model.attention import Attention, Pairs
 from glassesjax.model.config import Positions
-from glassesjax.model.layers import exact
-from glassesjax.precision import RoundingPlan, Site
+from glassesjax.precision import RoundingPlan
 
 
 def attend(
@@ -40,20 +39,15 @@ def attend(
       The averages, stored as the plan stores them; and the weights before the plan rounds them, in
       its carrier, for policies to score: exact zeros where nothing is seen.
     """
-    config, plan, rows = attention.config, attention.plan_of(query), len(query)
+    config = attention.config
     # A decision is for its layer or for each key-value head, whose query heads are neighbors:
     # (groups, slots) -> (1 or heads, slots).
     each = lambda x: x if len(x) == 1 else jnp.repeat(x, config.num_heads // len(x), axis=0)
     # (1 or heads, 1, slots) and (1, rows, 1) -> (heads, rows, slots)
     stored, asking = each(position)[:, None, :], now[None, :, None]
     pairs = Pairs(asking, stored, (stored != EMPTY) & attention.mask.sees(asking, stored))
-    _, weights = attention.weigh(query, key, pairs)
-    # (heads, rows, slots) -> (kv_heads, n, slots), n the rows of all query heads of one
-    by_kv_head = plan.store(Site.ATTN_WEIGHTS, weights).reshape(config.kv_heads, -1, key.shape[1])
-    joined = exact("kns,ksh->knh", by_kv_head, value, plan.carrier_dtype)
-    # (kv_heads, n, value_dim) -> (heads, rows, value_dim) -> (rows, heads * value_dim)
-    joined = joined.reshape(config.num_heads, rows, -1).transpose(1, 0, 2).reshape(rows, -1)
-    return plan.store(Site.ACTIVATIONS, joined), weights
+    attended = attention.weigh(query, key, pairs)
+    return attention.average(attended, value)[0], attended.attn_weights
 
 
 def turned(

@@ -11,6 +11,7 @@ from . import filling as filling
 from . import folder as folder
 from . import folder_model as folder_model
 from . import folder_tokenizer as folder_tokenizer
+from . import fused as fused
 from . import gguf_families as gguf_families
 from . import gguf_file as gguf_file
 from . import gguf_header as gguf_header

@@ -18,19 +18,20 @@ from glassesjax.model.config import (
     ScalableSoftmax,
     Temperature,
 )
+from glassesjax.model.fused import fused_average
 from glassesjax.model.layers import (
     Normalize,
     Rounding,
-    exact,
     normal,
     present,
+    product,
     project,
     softcap,
 )
 from glassesjax.model.positions import Layout, held, visible
 from glassesjax.model.temperature import tempered
 from glassesjax.model.tiling import TILING
-from glassesjax.precision import Site
+from glassesjax.precision import RoundingPlan, Site, accumulate
 
 
 class Attended(NamedTuple):
@@ -103,10 +104,10 @@ class Attention(Rounding):
 
     def output_of(self, joined: Float[Array, "query joined"]) -> Float[Array, "query model_dim"]:
         """What the heads' averages add to the residual stream, not yet stored."""
-        carrier = self.plan_of(joined).carrier_dtype
+        plan = self.plan_of(joined)
         if self.config.values == "identity":
-            return joined.astype(carrier)
-        return project(joined, self.output, self.output_bias, carrier)
+            return joined.astype(plan.carrier_dtype)
+        return project(joined, self.output, self.output_bias, plan)
 
     def heads(
         self,
@@ -121,7 +122,7 @@ class Attention(Rounding):
     ]:
         """Queries of the last rows, or of all, and all keys and values."""
         config, positions, plan = self.config, self.positions, self.plan_of(x)
-        carrier, asking = plan.carrier_dtype, last_rows(layout, last)
+        asking = last_rows(layout, last)
         # (seq, heads * width) -> (seq, heads, width)
         split = lambda y, heads: y.reshape(len(y), heads, -1)
         query, key = self.projected(x, len(asking.position))
@@ -133,7 +134,7 @@ class Attention(Rounding):
         query, key = store(query), plan.store_state(store(key))
         if config.values == "identity":  # x is stored as an activation already
             return query, key, split(plan.store_state(x), config.kv_heads)
-        value = split(project(x, self.value, self.value_bias, carrier), config.kv_heads)
+        value = split(project(x, self.value, self.value_bias, plan), config.kv_heads)
         return query, key, plan.store_state(store(value))
 
     def projected(
@@ -144,9 +145,9 @@ class Attention(Rounding):
         In the carrier; what a norm reads is stored.
         """
         config, plan = self.config, self.plan_of(x)
-        carrier, normed = plan.carrier_dtype, config.qk_norm != "none"
-        query = project(x[len(x) - last :], self.query, self.query_bias, carrier)
-        key = project(x, self.key, self.key_bias, carrier)
+        normed = config.qk_norm != "none"
+        query = project(x[len(x) - last :], self.query, self.query_bias, plan)
+        key = project(x, self.key, self.key_bias, plan)
         # (seq, heads * width) -> (seq, heads, width)
         split = lambda y, heads: y.reshape(len(y), heads, -1)
         store = lambda y: plan.store(Site.ACTIVATIONS, y) if normed else y
@@ -178,21 +179,36 @@ class Attention(Rounding):
         freeze: bool,
     ) -> tuple[Float[Array, "query joined"], Attended]:
         """Attention of some query rows over some keys."""
-        config, plan = self.config, self.plan_of(query)
-        carrier = plan.carrier_dtype
         pairs = Pairs.of(rows, layout, self.seen(rows, layout))
         # (key, kv_heads, head_dim) -> (kv_heads, key, head_dim)
-        logits, weights = self.weigh(query, key.transpose(1, 0, 2), pairs)
-        weights = plan.store(Site.ATTN_WEIGHTS, weights)
-        weights = jax.lax.stop_gradient(weights) if freeze else weights
+        attended = self.weigh(query, key.transpose(1, 0, 2), pairs)
+        return self.average(attended, value.transpose(1, 0, 2), freeze)
+
+    def average(
+        self,
+        attended: Attended,
+        value: Float[Array, "kv_heads key value_dim"],
+        freeze: bool = False,
+    ) -> tuple[Float[Array, "query joined"], Attended]:
+        """What each head averages, stored, and the weights that it does so with."""
+        config, plan = self.config, self.plan_of(value)
+        value = value if plan.attn_inputs is None else plan.store(Site.ATTN_INPUTS, value)
         # (heads, query, key) -> (kv_heads, n, key): n is the queries of all heads of a group
-        shared = weights.reshape(config.kv_heads, -1, len(key))
-        averaged = exact("kns,ksh->knh", shared, value.transpose(1, 0, 2), carrier)
+        shared = lambda x: x.reshape(config.kv_heads, -1, x.shape[-1])
+        if plan.attn_exp is None:
+            weights = plan.store(Site.ATTN_WEIGHTS, attended.attn_weights)
+            weights = jax.lax.stop_gradient(weights) if freeze else weights
+            averaged = product("kns,ksh->knh", shared(weights), value, plan)
+        else:
+            logits = attended.attn_logits.astype(plan.carrier_dtype)
+            logits = jax.lax.stop_gradient(logits) if freeze else logits
+            averaged, weights = fused_average(shared(logits), value, plan)
+            weights = weights.reshape(attended.attn_weights.shape)
         # (kv_heads, n, value_dim) -> (heads, query, value_dim) -> (query, heads, value_dim)
-        joined = averaged.reshape(config.num_heads, len(query), -1).transpose(1, 0, 2)
+        joined = averaged.reshape(*weights.shape[:2], -1).transpose(1, 0, 2)
         # (query, heads, value_dim) -> (query, joined)
-        joined = plan.store(Site.ACTIVATIONS, joined.reshape(len(query), -1))
-        return joined, Attended(logits, weights)
+        joined = plan.store(Site.ACTIVATIONS, joined.reshape(len(joined), -1))
+        return joined, Attended(attended.attn_logits, weights)
 
     def weigh(
         self,
@@ -202,12 +218,14 @@ class Attention(Rounding):
     ) -> Attended:
         """Logits of some queries and keys as the plan stores them, and weights not yet stored."""
         plan = self.plan_of(query)
-        logits = self.logits(scaled_products(self.config, query, key, plan.carrier_dtype), pairs)
+        if plan.attn_inputs is not None:
+            query, key = (plan.store(Site.ATTN_INPUTS, each) for each in (query, key))
+        logits = self.logits(scaled_products(self.config, query, key, plan), pairs)
         # Zero where masked, so that no unseen pair has a part in a format's scale.
         logits = plan.store(Site.ATTN_LOGITS, jnp.where(pairs.seen, logits, 0))
         # After the storing, since some formats have no infinity.
         logits = jnp.where(pairs.seen, logits, -jnp.inf)
-        return Attended(logits, softmax(logits.astype(plan.carrier_dtype)))
+        return Attended(logits, weights_of(logits.astype(plan.carrier_dtype), plan))
 
     def seen(self, rows: Layout, layout: Layout) -> Bool[Array, "#heads query key"]:
         """Which keys each head's queries attend to: by the mask, and by what is not evicted yet."""
@@ -289,6 +307,14 @@ def _softmax_slope(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array
     return weights, weights * (moved - jnp.sum(weights * moved, axis=-1, keepdims=True))
 
 
+def weights_of(logits: Float[Array, "*rows key"], plan: RoundingPlan) -> Float[Array, "*rows key"]:
+    """The softmax with its sum as the plan accumulates it, not yet stored."""
+    if plan.softmax_sum is None:
+        return softmax(logits)
+    shifted = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)))
+    return shifted / accumulate(shifted, plan.softmax_sum)[..., None]
+
+
 def last_rows(layout: Layout, last: int | None) -> Layout:
     """The layout's last rows, or all of them."""
     start = 0 if last is None else len(layout.position) - last
@@ -316,13 +342,13 @@ def scaled_products(
     config: DecoderConfig,
     query: Float[Array, "query heads key_dim"],
     key: Float[Array, "kv_heads key key_dim"],
-    carrier: jnp.dtype,
+    plan: RoundingPlan,
 ) -> Float[Array, "heads query key"]:
     """Products of queries with the keys that they share, times the decoder's scale."""
-    products = exact("knh,ksh->kns", group(query, config.kv_heads), key, carrier)
+    products = product("knh,ksh->kns", group(query, config.kv_heads), key, plan)
     # (kv_heads, n, key) -> (heads, query, key)
     products = products.reshape(config.num_heads, len(query), key.shape[1])
-    return products * jnp.asarray(config.scale, carrier)
+    return products * jnp.asarray(config.scale, plan.carrier_dtype)
 
 
 def attention_logits(

@@ -19,9 +19,9 @@ from glassesjax.model.layers import (
     MlpBlock,
     Normalize,
     Rounding,
-    exact,
     normal,
     present,
+    product,
     softcap,
 )
 from glassesjax.model.positions import Layout
@@ -216,21 +216,33 @@ class Decoder(Rounding):
           of your own. Training here takes it off, and ``save_decoder`` refuses weights that are not
           values of its format. A format with a scale (int8) takes one scale for each layer's
           matrix, never one across layers.
+
+        Raises:
+          BadInput: The plan has another number of layers.
         """
+        if plan is not None and plan.layers:
+            count = self.config.num_layers
+            require(len(plan.layers) == count, f"{count} plans of layers", len(plan.layers))
 
         def store(path: tuple, weight: Array) -> Array:
             if plan is None:
                 return weight
-            rounds = plan.mode == "simulated" and plan.weights is not None
-            if not rounds and weight.dtype == plan.weights_dtype:
+            stacked = path[0].name == "blocks"
+            # What a norm or a bias adds and multiplies by is no matrix of a linear layer.
+            linear = stacked and weight.ndim == 3
+            plans = plan.layers if stacked and plan.layers else (plan,)
+            kept = not any(map(functools.partial(_rounds, linear=linear), plans))
+            if kept and weight.dtype == plan.weights_dtype:
                 return weight  # shared, not copied
-            return _stored(weight, plan, stacked=path[0].name == "blocks")
+            if len(plans) == 1:
+                return _stored(weight, plan, stacked, linear)
+            # vmap over an axis of one layer, whose plan is its own
+            each = zip(weight[:, None], plans, strict=True)
+            return jnp.concatenate([_stored(one, own, True, linear) for one, own in each])
 
         decoder = jax.tree_util.tree_map_with_path(store, self)
         # The map makes new modules, so setting their plan leaves this decoder as it is.
-        for _, part in nnx.iter_modules(decoder):
-            if isinstance(part, Rounding):
-                part._plan = plan
+        decoder.follow(plan)
         return decoder
 
     @border()
@@ -346,8 +358,7 @@ class Decoder(Rounding):
           One row of scores per representation, not rounded to a format.
         """
         self._check_width("y", y)
-        carrier = self._checked_plan().carrier_dtype
-        scores = exact("td,vd->tv", y, self.unembedding, carrier)  # v: the vocabulary
+        scores = product("td,vd->tv", y, self.unembedding, self._checked_plan())  # v: vocabulary
         cap = self.config.output_softcap
         return scores if cap is None else softcap(scores, cap)
 
@@ -369,10 +380,21 @@ class Decoder(Rounding):
         return plan
 
 
-@functools.partial(jax.jit, static_argnames=("plan", "stacked"))
-def _stored(weight: Array, plan: RoundingPlan, stacked: bool) -> Array:
+def _rounds(plan: RoundingPlan, linear: bool) -> bool:
+    """Whether a simulated plan rounds such a weight."""
+    formats = (plan.weights, plan.linear_weights if linear else None)
+    return plan.mode == "simulated" and any(fmt is not None for fmt in formats)
+
+
+@functools.partial(jax.jit, static_argnames=("plan", "stacked", "linear"))
+def _stored(weight: Array, plan: RoundingPlan, stacked: bool, linear: bool) -> Array:
     """A weight as the plan stores it, of stacked layers each by itself."""
-    store = functools.partial(plan.store, Site.WEIGHTS)
+
+    def store(weight: Array) -> Array:
+        weight = plan.store(Site.WEIGHTS, weight)
+        matrix = linear and plan.linear_weights is not None
+        return plan.store(Site.LINEAR_WEIGHTS, weight) if matrix else weight
+
     # Over the axis of layers: a format with a scale (int8) has one for each layer's matrix.
     return jax.vmap(store)(weight) if stacked else store(weight)
 

@@ -1,12 +1,15 @@
 """Layers that read narrow weights one at a time, whatever the backend: stacked, or in a row."""
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
+
+from glassesjax.model.layers import Rounding
 
 
 def scan_layers(
@@ -35,8 +38,78 @@ def scan_layers(
     Returns:
       The last carry, and what the steps return, stacked in the order of the layers.
     """
+    count = len(jax.tree.leaves(layers)[0])
+    stop = count if stop is None else stop
+    runs = [(max(a, start), min(b, stop), own) for a, b, own in runs_of_plans(layers, count)]
+    if len(runs) > 1:  # one at least: no layers are a scan, too
+        runs = [run for run in runs if run[0] < run[1]] or runs[:1]
+    if len(runs) == 1:
+        [(start, stop, layers)] = runs
+        return _scan(step, carry, layers, start, max(start, stop), reverse)
+    # Each plan is another program: a scan for each run of layers that have the same.
+    parts = []
+    for first, last, own in runs[::-1] if reverse else runs:
+        carry, part = _scan(step, carry, own, first, last, reverse)
+        parts.append(part)
+    parts = parts[::-1] if reverse else parts
+    return carry, jax.tree.map(lambda *each: jnp.concatenate(each), *parts)
+
+
+def runs_of_plans(layers: Any, count: int) -> list[tuple[int, int, Any]]:  # noqa: ANN401
+    """Runs of neighboring layers with the same rounding plan.
+
+    Args:
+      layers: Stacked layers, or any pytree with them in it.
+      count: Number of layers.
+
+    Returns:
+      First layer, the layer after the last, and ``layers`` under the plan of the run; all layers
+      as they are where their plan does not differ by layer.
+    """
+    parts = [part for part in jax.tree.leaves(layers, is_leaf=_is_part) if _is_part(part)]
+    plans = {part.own_plan for part in parts if part.own_plan is not None and part.own_plan.layers}
+    if not plans:
+        return [(0, count, layers)]
+    [plan] = plans
+    runs = [list(run) for _, run in itertools.groupby(range(count), lambda i: plan.layers[i])]
+    return [(run[0], run[-1] + 1, layer_of_plan(layers, run[0])) for run in runs]
+
+
+def layer_of_plan(layers: Any, index: int) -> Any:  # noqa: ANN401
+    """Layers under the plan of one of them, where their plan differs by layer.
+
+    Args:
+      layers: A layer, stacked layers, or any pytree with them in it.
+      index: The layer whose plan it is.
+
+    Returns:
+      The same weights, in modules of their own.
+    """
+
+    def own(node: Any) -> Any:  # noqa: ANN401
+        if not _is_part(node) or node.own_plan is None or not node.own_plan.layers:
+            return node
+        copy = jax.tree.map(lambda leaf: leaf, node)  # new modules, the same weights
+        copy.follow(copy.own_plan.in_layer(index))
+        return copy
+
+    return jax.tree.map(own, layers, is_leaf=_is_part)
+
+
+def _is_part(node: Any) -> bool:  # noqa: ANN401
+    return isinstance(node, Rounding)
+
+
+def _scan(
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    carry: Any,  # noqa: ANN401
+    layers: Any,  # noqa: ANN401
+    start: int,
+    stop: int,
+    reverse: bool,
+) -> tuple[Any, Any]:
+    """``scan_layers`` over layers of one plan."""
     leaves, tree = jax.tree.flatten(layers)
-    stop = len(leaves[0]) if stop is None else stop
     whole = stop - start == len(leaves[0])
     # The scan's own slices of these are not computed unless something is differentiated: a
     # derivative of the stack itself would be added up at its full size in each layer.

@@ -30,7 +30,7 @@ from glassesjax.model.config import (
     RMSNorm,
     ZeroMlp,
 )
-from glassesjax.precision import RoundingPlan, Site
+from glassesjax.precision import RoundingPlan, Site, accumulated_product
 
 
 def normal(key: Array, out_dim: int, in_dim: int, dtype: jnp.dtype) -> nnx.Param:
@@ -74,14 +74,40 @@ class Rounding(nnx.Module):
         """The plan; without one, no rounding but that of the dtype in which ``x`` is stored."""
         return RoundingPlan.of_dtype(x.dtype) if self._plan is None else self._plan
 
+    @property
+    def own_plan(self) -> RoundingPlan | None:
+        """The plan that it was given."""
+        return self._plan
+
+    def follow(self, plan: RoundingPlan | None) -> None:
+        """Sets the plan of this part and of all parts in it."""
+        for _, part in nnx.iter_modules(self):
+            if isinstance(part, Rounding):
+                part._plan = plan
+
+
+def product(subscripts: str, x: Array, y: Array, plan: RoundingPlan) -> Array:
+    """A product of the pass: its operands and its sum as the plan has them, not yet stored."""
+    carrier = plan.carrier_dtype
+    if plan.operands is not None:
+        x, y = (plan.store(Site.OPERANDS, each) for each in (x, y))
+    if plan.product_sum is None:
+        return exact(subscripts, x, y, carrier)
+    wide = lambda each: each.astype(carrier)
+    return accumulated_product(subscripts, wide(x), wide(y), plan.product_sum)
+
 
 def project(
-    x: Float[Array, "seq inputs"], weight: nnx.Param, bias: nnx.Param | None, carrier: jnp.dtype
+    x: Float[Array, "seq inputs"],
+    weight: nnx.Param,
+    bias: nnx.Param | None,
+    plan: RoundingPlan,
 ) -> Float[Array, "seq features"]:
-    """``W x + b``, summed in the carrier and not yet stored."""
+    """``W x + b`` in the carrier, not yet stored."""
+    x = x if plan.inputs is None else plan.store(Site.INPUTS, x)
     # Weights narrower than the carrier are widened here, one layer at a time: less memory.
-    y = exact("td,fd->tf", x, weight[...], carrier)
-    return y if bias is None else y + bias[...].astype(carrier)[None]
+    y = product("td,fd->tf", x, weight[...], plan)
+    return y if bias is None else y + bias[...].astype(plan.carrier_dtype)[None]
 
 
 class Normalize(Rounding):
@@ -150,16 +176,16 @@ class MlpBlock(Rounding):
             case IdentityMlp(sigma=sigma):
                 return x.astype(carrier) * jnp.asarray(sigma, carrier)
             case LinearMlp():
-                return project(x, self.down, self.down_bias, carrier)
+                return project(x, self.down, self.down_bias, plan)
             case GatedMlp(activation=activation):
                 # JAX's default is the tanh form, which GeGLU has.
                 act = jax.nn.silu if activation == "silu" else jax.nn.gelu
-                gate = act(project(x, self.gate, self.gate_bias, carrier))
-                hidden = store(gate * project(x, self.up, self.up_bias, carrier))
-                return project(hidden, self.down, self.down_bias, carrier)
+                gate = act(project(x, self.gate, self.gate_bias, plan))
+                hidden = store(gate * project(x, self.up, self.up_bias, plan))
+                return project(hidden, self.down, self.down_bias, plan)
             case DenseMlp(activation=activation):
-                hidden = dense_activation(activation)(project(x, self.up, self.up_bias, carrier))
-                return project(store(hidden), self.down, self.down_bias, carrier)
+                hidden = dense_activation(activation)(project(x, self.up, self.up_bias, plan))
+                return project(store(hidden), self.down, self.down_bias, plan)
 
 
 def dense_activation(name: str) -> Callable[[Array], Array]:

@@ -24,7 +24,7 @@ def _narrow(decoder: Decoder, plan: RoundingPlan) -> RoundingPlan:
     if decoder.plan.mode != "native" or not isinstance(stored, FloatFormat) or stored in (F32, F64):
         return plan
     # Of float32 and float64 everywhere nothing is rounded but the weights, which hold their values.
-    wide = all(each in (F32, F64) for each in plan.formats.values())
+    wide = all(each in (F32, F64) for each in plan.rounded.values())
     if plan.mode == "simulated" or not wide:
         return plan
     return RoundingPlan(weights=stored, mode="native", carrier=plan.carrier)

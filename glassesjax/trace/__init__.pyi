@@ -8,6 +8,7 @@ from . import heads as heads
 from . import influence as influence
 from . import noise as noise
 from . import norms as norms
+from . import overflow as overflow
 from . import pair_slopes as pair_slopes
 from . import pullback as pullback
 from . import roundoff as roundoff
@@ -36,6 +37,8 @@ from .heads import layer_heads as layer_heads
 from .influence import Influence as Influence
 from .influence import estimated_influence as estimated_influence
 from .influence import exact_influence as exact_influence
+from .overflow import Overflow as Overflow
+from .overflow import first_overflow as first_overflow
 from .rollout import BlockStack as BlockStack
 from .rollout import Rollout as Rollout
 from .rollout import block_stack as block_stack

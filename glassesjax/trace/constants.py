@@ -155,7 +155,8 @@ def mlp_slopes(
     Returns:
       One slope per row: of the MLP, or of the MLP after the norm times the norm's root.
     """
-    carrier = mlp.plan_of(x).carrier_dtype
+    plan = mlp.plan_of(x)
+    carrier = plan.carrier_dtype
     fold = lambda weight: folded(weight[...].astype(carrier), normalize)
     match mlp.mlp:
         case ZeroMlp() | IdentityMlp():
@@ -165,17 +166,17 @@ def mlp_slopes(
         case LinearMlp():
             return jnp.broadcast_to(operator_norm(fold(mlp.down)), (len(x),))
         case DenseMlp(activation="relu"):
-            hidden = project(x, mlp.up, mlp.up_bias, carrier)
+            hidden = project(x, mlp.up, mlp.up_bias, plan)
             # At zero, where it has none, the larger of the slopes on both sides.
             parts = [((hidden >= 0).astype(carrier), fold(mlp.up))]
         case DenseMlp(activation=activation):
-            hidden = project(x, mlp.up, mlp.up_bias, carrier)
+            hidden = project(x, mlp.up, mlp.up_bias, plan)
             act = dense_activation(activation)
             parts = [(jax.jvp(act, (hidden,), (jnp.ones_like(hidden),))[1], fold(mlp.up))]
         case GatedMlp(activation=activation):
             act = jax.nn.silu if activation == "silu" else jax.nn.gelu
-            gate = project(x, mlp.gate, mlp.gate_bias, carrier)
-            up = project(x, mlp.up, mlp.up_bias, carrier)
+            gate = project(x, mlp.gate, mlp.gate_bias, plan)
+            up = project(x, mlp.up, mlp.up_bias, plan)
             # The value and the slope of the activation, entry by entry, in one pass.
             value, slope = jax.jvp(act, (gate,), (jnp.ones_like(gate),))
             parts = [(slope * up, fold(mlp.gate)), (value, fold(mlp.up))]

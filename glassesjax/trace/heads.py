@@ -26,7 +26,7 @@ from glassesjax.model.layers import exact
 from glassesjax.model.positions import Layout
 from glassesjax.model.temperature import length_factors
 from glassesjax.model.tiling import TILING
-from glassesjax.precision import RoundingPlan, Site
+from glassesjax.precision import RoundingPlan
 
 ADAPTIVE_UNBOUNDED = (
     "Expected a decoder of constant temperature or scalable softmax, got AdaptiveTemperature: "
@@ -66,7 +66,7 @@ def check_unrounded(plan: RoundingPlan) -> None:
     Raises:
       BadInput: The plan simulates rounding at another site than the weights.
     """
-    if plan.mode == "simulated" and plan.formats.keys() - {Site.WEIGHTS}:
+    if plan.rounds_in_pass:
         wanted = "Expected a decoder that rounds its weights alone, as rollouts and bounds need"
         raise BadInput(f"{wanted}, got plan {plan.name}: use decoder.at(None).")
 

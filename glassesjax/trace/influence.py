@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from glassesjax import draws
 from glassesjax.borders import COUNT, Domain, border, require
 from glassesjax.model.decoder import Block, Decoder
-from glassesjax.model.layer_scan import scan_layers
+from glassesjax.model.layer_scan import layer_of_plan, scan_layers
 from glassesjax.model.layers import exact
 from glassesjax.model.positions import Layout
 from glassesjax.model.vocabulary import checked_tokens
@@ -377,7 +377,8 @@ class _Walk:
         return None if self.until is None else self.until[index]
 
     def _block(self, index: int) -> Block:
-        return jax.tree.map(lambda weight: weight[index], self.decoder.layers)
+        layer = jax.tree.map(lambda weight: weight[index], self.decoder.layers)
+        return layer_of_plan(layer, index)
 
     def _measure(
         self,

@@ -116,8 +116,9 @@ def mlp_pair_slope(
         return mlp_lipschitz(mlp, carrier, norm)
     silu = mlp.mlp.activation == "silu"
     act, steepest = (jax.nn.silu, SILU_LIPSCHITZ) if silu else (jax.nn.gelu, GELU_LIPSCHITZ)
-    gate = act(project(pair, mlp.gate, mlp.gate_bias, carrier))
-    up = project(pair, mlp.up, mlp.up_bias, carrier)
+    plan = mlp.plan_of(pair)
+    gate = act(project(pair, mlp.gate, mlp.gate_bias, plan))
+    up = project(pair, mlp.up, mlp.up_bias, plan)
     # The largest feature of each row: (2, mlp_dim) -> (2,)
     gates, ups = (jnp.max(jnp.abs(features), axis=-1) for features in (gate, up))
     left, through_gate, through_up = (

@@ -21,7 +21,6 @@ from glassesjax.model.layers import exact, softcap
 from glassesjax.model.positions import Layout
 from glassesjax.model.temperature import length_factors
 from glassesjax.model.tiling import TILING
-from glassesjax.precision import Site
 
 Cotangents = Float[Array, "batch rows model_dim"]
 Heads = tuple[Array, Array, Array]
@@ -74,7 +73,7 @@ def _mix_pullback(
     plan = block.attention.plan_of(heads[0])
     # An adaptive factor depends on its whole row, and with it every derivative.
     adaptive = isinstance(block.config.temperature, AdaptiveTemperature)
-    if freeze or adaptive or {Site.ATTN_LOGITS, Site.ATTN_WEIGHTS} & plan.formats.keys():
+    if freeze or adaptive or plan.rounds_attention:
         mix = lambda q, k, v: block.attention.mix(q, k, v, layout, freeze)
         pull = jax.vjp(mix, *heads)[1]
         # Frozen, it is one product with shared weights; else, pairs of tokens per cotangent.
@@ -114,7 +113,8 @@ class _Part(NamedTuple):
 
 
 def _parts(attention: Attention, heads: Heads, layout: Layout) -> list[_Part]:
-    config, carrier = attention.config, attention.plan_of(heads[0]).carrier_dtype
+    config, plan = attention.config, attention.plan_of(heads[0])
+    carrier = plan.carrier_dtype
     first, count = len(heads[1]) - len(heads[0]), len(heads[0])
     some = lambda fields, index: jax.tree.map(lambda field: field[index], fields)
     # (key, kv_heads, h) -> (kv_heads, key, h)
@@ -128,7 +128,7 @@ def _parts(attention: Attention, heads: Heads, layout: Layout) -> list[_Part]:
         keys = slice(0, first + rows.stop if config.mask.causal else None)
         asking, line = some(last_rows(layout, count), rows), some(layout, keys)
         query, key, value = heads[0][rows], heads[1][keys], heads[2][keys]
-        products = scaled_products(config, query, key.transpose(1, 0, 2), carrier)
+        products = scaled_products(config, query, key.transpose(1, 0, 2), plan)
         pairs = Pairs.of(asking, line, attention.seen(asking, line))
         # The slope of each logit in the product of query and key, by the chain rule.
         slope = jnp.full_like(products, config.scale)

@@ -17,6 +17,7 @@ from glassesjax.model.config import (
     RMSNorm,
 )
 from glassesjax.model.decoder import Block, Decoder
+from glassesjax.model.layer_scan import layer_of_plan
 from glassesjax.model.positions import Layout
 from glassesjax.precision import euclidean_norm
 from glassesjax.trace.constants import GELU_LIPSCHITZ, mlp_lipschitz
@@ -77,6 +78,7 @@ def score_roundoff(
     # A Python loop, not a scan: each layer's derivative is of a pass through the remaining layers.
     for layer in range(config.num_layers):
         block = jax.tree.map(lambda weight, layer=layer: weight[layer], decoder.layers)
+        block = layer_of_plan(block, layer)
         resid, trace = block(resid, layout, keep="residual")
 
         def scores(resid: Array, layer: int = layer) -> Array:

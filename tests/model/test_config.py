@@ -25,7 +25,7 @@ from glassesjax.model import (
 )
 from glassesjax.model.positions import alibi_slopes
 from glassesjax.model.stored_config import config_of, config_record
-from glassesjax.precision import BF16, IntegerFormat, RoundingPlan
+from glassesjax.precision import BF16, RoundingPlan, Scaling
 from glassesjax.theory.rotary import rotary_kernel
 
 CONFIG = DecoderConfig(vocab_size=5, num_layers=1, num_heads=3, model_dim=12, positions=Alibi())
@@ -61,7 +61,7 @@ def made(kind, /, **fields):
             {"mode": "Simulated", "residual": BF16},
             "mode to be one of wide, native, simulated, got 'Simulated'",
         ),
-        (IntegerFormat, {"name": "x", "bits": 8, "granularity": "row"}, "granularity to be one of"),
+        (Scaling, {"over": "channel"}, "over to be one of tensor, row, column, block, fixed"),
         (DecoderConfig, {"vocab_size": 5, "values": "shared"}, "values to be one of projected"),
         (DecoderConfig, {"vocab_size": 5, "block": "post"}, "block to be one of sequential"),
         (DecoderConfig, {"vocab_size": 5, "positions": "rotary"}, "positions to be a Positions"),

@@ -16,9 +16,20 @@ from glassesjax.model.counter import (
     counter_symbols,
     largest_counter,
 )
-from glassesjax.precision import BF16, E4M3FN, E5M2, F16, F32, F64, RoundingPlan, float_format
+from glassesjax.precision import (
+    BF16,
+    E4M3FN,
+    E5M2,
+    F16,
+    F32,
+    F64,
+    Accumulator,
+    RoundingPlan,
+    float_format,
+)
 from glassesjax.tasks.sequences import SYMBOLS
 from glassesjax.theory.counting import failing_length, first_wrong_readout
+from glassesjax.theory.storage import uniform_length
 
 READINGS = tuple(GROUND)
 # Longest run of ones; each goes on beyond the last count that one plus a share tells apart.
@@ -131,6 +142,54 @@ def test_a_share_in_e4m3fn_is_told_apart_for_the_last_time_where_it_underflows()
     y, told = observe(residual_only(E4M3FN), "share", 1100)
     assert observed(y, told) == failing_length(E4M3FN, "share")
     assert failing_length(E4M3FN, "share").last_distinct == 1022  # 1/1024 is half of 2^-9
+
+
+# The last count that differs from the next; of tiles that are not full it is met only nearly.
+ORDERS = {
+    "normalized": (RoundingPlan(attn_weights=E4M3FN, mode="simulated", carrier=F64), 1024),
+    "fused": (RoundingPlan(attn_exp=E4M3FN, mode="simulated", carrier=F64), None),
+    "sum": (RoundingPlan(softmax_sum=Accumulator(E4M3FN), mode="simulated", carrier=F64), 16),
+    "both": (
+        RoundingPlan(
+            attn_exp=E4M3FN,
+            softmax_sum=Accumulator(BF16),
+            tile=0,
+            mode="simulated",
+            carrier=F64,
+        ),
+        256,
+    ),
+    "pairwise": (
+        RoundingPlan(softmax_sum=Accumulator(BF16, "pairwise"), mode="simulated", carrier=F64),
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_the_order_decides_how_far_shares_are_told_apart(name):
+    plan, length = ORDERS[name]
+    assert uniform_length(plan) == length
+    y, _ = observe(plan, "share", 1100)
+    differs = np.flatnonzero(~equal_to_next(y))
+    # The count c has n = c + 1 equal weights.
+    if length is None:
+        assert differs[-1] >= 1100 - 8  # 8 is the step of bf16 there
+    else:
+        assert differs[-1] == length - 2
+
+
+@pytest.mark.parametrize("tile", [4, 16, 48])
+def test_tiles_move_the_limit_of_a_sum(tile):
+    how = Accumulator(float_format("e5m3"))
+    plan = RoundingPlan(attn_exp=BF16, softmax_sum=how, tile=tile, mode="simulated", carrier=F64)
+    length = uniform_length(plan)
+    assert length == tile * 16 if tile < 48 else 768  # 48 ones are 16 in the format
+    y, _ = observe(plan, "share", 1100)
+    differs = np.flatnonzero(~equal_to_next(y))
+    # Once the full tiles have the limit, none of the next tile changes it; before, the last full
+    # one did.
+    assert length - 1 - 2 * tile < differs[-1] <= length - 2
 
 
 @pytest.mark.parametrize("reading", READINGS)

@@ -20,6 +20,7 @@ from glassesjax.precision import (
     F64,
     INT8,
     INT8_CHANNEL,
+    STORED,
     RoundingPlan,
     Site,
 )
@@ -60,7 +61,7 @@ def test_plans_that_leave_weights_alone_share_them(decoder):
 def test_a_pass_follows_the_plan_that_the_decoder_carries(decoder):
     """By hand, one site at a time: it is that site that moves, and what comes before does not."""
     wide, trace = decoder(TOKENS, keep="attention")
-    for site in Site:
+    for site in STORED:
         plan = RoundingPlan(**{site.value: E4M3FN}, mode="simulated")
         y, rounded = decoder.at(plan)(TOKENS, keep="attention")
         assert not np.array_equal(y, wide)

@@ -18,7 +18,7 @@ from glassesjax.model import (
     Sinusoidal,
     Window,
 )
-from glassesjax.precision import BF16, F64, RoundingPlan, Site
+from glassesjax.precision import BF16, F64, STORED, RoundingPlan, Site
 from glassesjax.trace.certificate import certificate_rows
 from glassesjax.trace.heads import (
     attention_rows,
@@ -139,7 +139,7 @@ def test_a_pass_that_rounds_is_refused_and_rounded_weights_are_not(run):
     narrow = RoundingPlan(weights=BF16, mode="native", carrier=F64)
     for plan in (None, weights, narrow):
         jax.eval_shape(run, decoder.at(plan))
-    for site in set(Site) - {Site.WEIGHTS}:
+    for site in set(STORED) - {Site.WEIGHTS}:
         plan = RoundingPlan(**{site.value: BF16}, mode="simulated", carrier=F64)
         with pytest.raises(BadInput, match=rf"rounds its weights alone.*got plan {plan.name}"):
             jax.eval_shape(run, decoder.at(plan))
