@@ -22,3 +22,4 @@ from . import sharpness as sharpness
 from . import sinks as sinks
 from . import softmax as softmax
 from . import squashing as squashing
+from . import storage as storage

@@ -41,6 +41,7 @@ ORDER = (
     *("msrnn_fixtures", "msrnn_memory"),
     *("rank_collapse", "fu_pure_attention", "fu_sinks", "fu_sharpness", "fu_ssmax"),
     *("fu_critical", "fu_rotary", "fu_position_bias", "fu_birth", "fu_hamming"),
+    *("fu_stored_row", "fu_fp8_sink", "fu_running_sum", "fu_block_zero"),
 )
 
 
