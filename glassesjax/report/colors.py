@@ -43,7 +43,12 @@ def format_color(format: str) -> str:
     Returns:
       The same wherever it rounds; of a format without a name one by the bits of its mantissa.
     """
-    name = format.partition("@")[0]
+    name = re.split(r"[@*]", format.removeprefix("native-"))[0]
     bits = re.fullmatch(r"e\d+m(\d+)", name)
     other = SERIES_COLORS[int(bits[1]) % len(SERIES_COLORS)] if bits else UNKNOWN
     return FORMATS.get(name, other)
+
+
+def series_of(format: str) -> str:
+    """A format as the name of a series: what a format may have beside letters is replaced."""
+    return re.sub(r"[^\w+-]", "_", format)

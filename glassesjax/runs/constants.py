@@ -38,6 +38,18 @@ class ModelConstants:
     """Number of devices that share the weights; missing in runs of before it was recorded."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ArithmeticConstants(ModelConstants):
+    """The same, and the one arithmetic of all passes."""
+
+    format: str | None = None
+    """The setting, a plan by name; missing in runs of before it was recorded."""
+    dtype: str
+    """Of the arrays that the passes were computed in."""
+    rounding: str
+    """Name of the rounding plan; ``none``: nothing is rounded but by ``dtype``."""
+
+
 ConstantsT = TypeVar("ConstantsT")
 
 

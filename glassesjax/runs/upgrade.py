@@ -59,6 +59,8 @@ def upgraded_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
       Under the names of today, with ``schema``; the meaning is unchanged if they had one.
     """
     settings = {**_ADDED.get(settings.get("study"), {}), **renamed_settings(settings)}
+    if settings.get("study") == "perplexity" and isinstance(settings.get("format"), str):
+        settings["formats"] = [settings.pop("format")]  # it had one
     if "schema" in settings:
         return settings
     new = {"schema": SCHEMA, **settings}

@@ -16,6 +16,7 @@ from studies.influence.made_influence import made_result as influence
 from studies.influence.made_influence import result_of as influence_of
 from studies.longform.made_longform import made as longform_row
 from studies.longform.made_longform import made_result as longform
+from studies.perplexity.made_perplexity import in_formats
 from studies.perplexity.made_perplexity import made_result as perplexity
 from studies.perplexity.made_perplexity import made_rows as perplexity_rows
 from studies.recall.made_recall import made as recall_rows
@@ -58,6 +59,9 @@ def _collapse():
         "no-bound",
         collapse(layers_bound=None, without_bound=["R2", "R4", "R5"], entry_distance=0.5),
     )
+    plans = ("f32", "bf16@weights", "e4m3fn@residual", "int8_channel", "e4m3fn@attn_weights")
+    yield "plans", collapse(formats=plans, overflow=plans[2:3])
+    yield "nothing-stored", collapse(formats=plans[1::3])
     yield "flat", collapse(lengths=lengths, signal=lambda n: 1.0, formats=("bf16",))
 
 
@@ -187,6 +191,10 @@ def _perplexity():
     yield "no-full", perplexity(perplexity_rows(pair, windows=4))
     yield "two-pairs", perplexity(perplexity_rows({"full": 10.0, **pair}, windows=4))
     cut = perplexity_rows(known, windows=4)[:-1]
+    factors = {"f32": 1.0, "bf16@weights": 1.25, "e4m3fn": None, "native-bf16": 0.5}
+    yield "formats", perplexity(list(in_formats(perplexity_rows(known, windows=4), factors)))
+    few = perplexity_rows({"tova": {31: 20.0}}, windows=1)
+    yield "few-formats", perplexity(list(in_formats(few, factors)))
     yield "cut-off", perplexity([{k: v for k, v in r.items() if k != "block_losses"} for r in cut])
 
 

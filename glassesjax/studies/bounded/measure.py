@@ -28,8 +28,8 @@ from glassesjax.model.opening import (
 )
 from glassesjax.model.prompts import numbered_prompt
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.precision import RoundingPlan
-from glassesjax.runs.constants import DTYPES
+from glassesjax.precision import F64
+from glassesjax.runs.model_fields import overflow_fields, with_overflow
 from glassesjax.studies.bounded.records import DistanceRow, TokenRow
 from glassesjax.studies.bounded.rows import (
     Cell,
@@ -62,7 +62,7 @@ def cells(
         bound is known for the model.
     """
     config, tokenizer, resolved = model.config, model.tokenizer, []
-    dtype = {"f32": jnp.float32, "f64": jnp.float64}[settings.format]
+    dtype = settings.plan.dtype
     exact, itemsize = settings.method == "exact", jnp.dtype(dtype).itemsize
     # Before a text is read: what the model or the memory rules out, whatever the text.
     if "influence" in settings.kinds and exact:
@@ -132,10 +132,11 @@ def measure(
     """
     # Rows of a cell are written in order, so that its last one shows that it is whole.
     wanted = [cell for cell in cells(settings, positions, model) if not done(cell.last_key)]
+    plan = settings.plan
     for cell in wanted:
         rows: list[DistanceRow | TokenRow] = []
-        with jax.enable_x64(settings.format == "f64"):
-            decoder = under(model.decoder, RoundingPlan.of_dtype(DTYPES[settings.format]))
+        with jax.enable_x64(plan.carrier == F64):
+            decoder = under(model.decoder, plan)
             tokens = jnp.asarray(cell.tokens, jnp.int32)
             reading = read(unroll(decoder), tokens, cell.policy, slots=cell.slots, chunk=CHUNK)
             if cell.runs is not None:
@@ -143,7 +144,7 @@ def measure(
                 sides = cell.runs.tried, cell.runs.after
                 tried, after = (jnp.asarray(side, jnp.int32) for side in sides)
                 dense = jax.device_get(probe(decoder, tokens, tried, after, reading.evicted_at))
-                rows += collapse_rows(cell, decoder.config, reading, dense)
+                rows += collapse_rows(cell, decoder, reading, dense)
             else:
                 # (groups, seq) of each layer -> (layers, seq, groups)
                 until = last_seen(reading.evicted_at)
@@ -162,6 +163,8 @@ def measure(
                 pruned = Pruned(*jax.device_get((influence, paths, bound)))
                 text = [model.tokenizer.token_text(token) for token in cell.tokens]
                 rows += influence_rows(cell, reading, pruned, text)
+            find = functools.partial(overflow_fields, model.decoder, plan, cell.tokens)
+            rows = with_overflow(rows, lambda row: not row.finite, find)
         yield cell.name, rows
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from glassesjax.report.colors import policy_color
-from glassesjax.report.models import model_name
+from glassesjax.report.models import arithmetic_facts, model_name
 from glassesjax.report.render import Plot, answer, page
 from glassesjax.runs.run import Run
 from glassesjax.studies.bounded.charts import Look, series
@@ -52,7 +52,13 @@ def bounded_page(
         run=run,
         summary=summary,
         model=model,
-        facts=[known.weights or model, sizes, positions, known.dtype, method],
+        facts=[
+            known.weights or model,
+            sizes,
+            positions,
+            *arithmetic_facts(known.dtype, known.rounding),
+            method,
+        ],
         figures=figures,
         families={
             name: FAMILIES[name].title if name in FAMILIES else name for name in look.families

@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Any, Literal
 
-from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.constants import ArithmeticConstants
+from glassesjax.runs.overflow_fields import OverflowFields
 from glassesjax.runs.prompt_fields import PromptText
 from glassesjax.runs.row_schema import RowSchema
 
@@ -44,11 +45,12 @@ class DistanceRow:
     finite."""
     finite: bool
     """Whether the pass gives finite representations of both runs."""
+    overflow: OverflowFields | None = None
     same_bits: bool
     """Whether the two are equal bit by bit."""
     equal_from: int | None = None
     """The length from which on they must be equal, as the statement on pruned attention says;
-    missing where it says nothing."""
+    missing where it says nothing, as of passes that a plan rounds."""
     prompt_tokens: int
     """All tokens of the shorter prompt."""
     prompt_text: PromptText | None = None
@@ -98,6 +100,7 @@ class TokenRow:
     """Frobenius norm of J, through the states that the policy left."""
     finite: bool
     """Whether that norm is finite."""
+    overflow: OverflowFields | None = None
     standard_error: float | None = None
     """Of an estimated ``frobenius``; missing where it is exact."""
     along_standard_error: float | None = None
@@ -121,18 +124,17 @@ class TokenRow:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BoundedConstants(ModelConstants):
+class BoundedConstants(ArithmeticConstants):
     """Constants: study, model, weights and method of measurement."""
 
-    dtype: Literal["float32", "float64"]
-    """Of the arrays that passes and derivatives were computed in."""
-    rounding: Literal["none"]
-    """Nothing is rounded on purpose."""
     num_layers: int
     """Layers of the model."""
     layer_terms: int | None = None
     """Terms of the sums behind a coordinate in one layer, those over tokens not counted; missing in
     runs of before it was recorded."""
+    unit_roundoff: float | None = None
+    """Of the coarsest format that the passes store in; missing in runs of before it was recorded,
+    where it is that of ``dtype``."""
     method: Literal["estimated", "exact"]
     """As on the command line."""
     probes: int | None

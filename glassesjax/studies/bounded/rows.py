@@ -21,9 +21,11 @@ from glassesjax.model.config import (
     Rotary,
     Sinusoidal,
 )
+from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.prompts import family_prompt, start_length
 from glassesjax.precision import F32, F64
+from glassesjax.precision.arithmetic import rounds_passes
 from glassesjax.runs.model_fields import prompt_text
 from glassesjax.runs.prompt_fields import PromptText
 from glassesjax.studies.bounded.records import RESOLUTION, DistanceRow, Norm, TokenRow, Vectors
@@ -153,27 +155,28 @@ class Cell:
 
 
 def collapse_rows(
-    cell: Cell, config: DecoderConfig, reading: Reading, dense: tuple[np.ndarray, np.ndarray]
+    cell: Cell, decoder: Decoder, reading: Reading, dense: tuple[np.ndarray, np.ndarray]
 ) -> Iterator[DistanceRow]:
     """Distances of each length's two prompts.
 
     Args:
       cell: What was measured.
-      config: The decoder's settings.
+      decoder: Under the plan of the passes.
       reading: Step by step.
       dense: Representations out of the dense pass: of the text, and of the tries.
     """
     runs: Runs = cell.runs  # pyrefly: ignore[bad-assignment]
-    every = np.concatenate(
-        dense
-    )  # (seq, model_dim), (tries, model_dim) -> (seq + tries, model_dim)
+    carrier = np.dtype(decoder.plan.carrier_dtype)
+    # (seq, model_dim), (tries, model_dim) -> (seq + tries, model_dim); exact for 16 bits
+    every = np.concatenate(dense).astype(carrier)
     storage = F64 if every.dtype == np.float64 else F32
     # (lengths, model_dim) each
     first, second = (every[list(side)] for side in zip(*runs.pairs, strict=True))
     gaps = distance(jnp.asarray(first), jnp.asarray(second), storage)
     # The same representations, step by step and as one dense pass: only rounding differs.
-    noise = distance(reading.y, jnp.asarray(dense[0]), storage)
-    predicted = _predicted(cell, config)
+    noise = distance(reading.y.astype(carrier), jnp.asarray(dense[0].astype(carrier)), storage)
+    # The statement is about passes that round nothing: rounded weights do not sum to one.
+    predicted = None if rounds_passes(decoder.plan) else _predicted(cell, decoder.config)
     finite = [bool(np.isfinite(pair).all()) for pair in zip(first, second, strict=True)]
     for index, length in enumerate(runs.lengths):
         row = runs.pairs[index][0]  # of the shorter prompt: in the trunk, or behind it a try

@@ -4,8 +4,11 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 
+import numpy as np
+
 from glassesjax.model.opening import open_headers
 from glassesjax.model.tiling import TILING
+from glassesjax.precision.arithmetic import passes_error
 from glassesjax.report.render import page_files, plots
 from glassesjax.runs.fill import Done, Opened
 from glassesjax.runs.model_fields import model_constants
@@ -31,7 +34,7 @@ def open_run(settings: BoundedSettings) -> Opened[DistanceRow | TokenRow, Bounde
     # Encodings differ in no size.
     derived = [len(each.tokens) for some in resolved for each in some if each.kind == "influence"]
     if settings.method == "exact" and derived:
-        itemsize = {"f32": 4, "f64": 8}[settings.format]
+        itemsize = np.dtype(settings.plan.dtype).itemsize
         note_exact(headers[0][1].config, derived, settings.probes, itemsize, spectral=1)
     models = [(positions, header.read()) for positions, header in headers]
 
@@ -46,6 +49,7 @@ def open_run(settings: BoundedSettings) -> Opened[DistanceRow | TokenRow, Bounde
         settings,
         model,
         layer_terms=layer_terms(model.config),
+        unit_roundoff=passes_error(settings.plan),
         probes=settings.probes if settings.method == "estimated" else None,
         tiling=str(dataclasses.replace(TILING, prefill_chunk=CHUNK)),
     )

@@ -35,8 +35,9 @@ def coarsest(rows: Sequence[DistanceRow], constants: BoundedConstants) -> float:
     One rounding for each term of the sums behind a coordinate, relative to the representation: m in
     a layer, and T tokens twice, in the softmax and in the average; attention averages the errors of
     tokens and does not add them. Two computations differ by twice that, and a resolution is 8 times
-    their difference. It presumes that no layer enlarges what enters it: where one does so much that
-    the resolution is larger, "equal" would have no meaning, and the run is reported.
+    their difference; u is that of the coarsest format that the pass stores in. It presumes that no
+    layer enlarges what enters it: where one does so much that the resolution is larger, "equal"
+    would have no meaning, and the run is reported.
 
     Runs without ``layer_terms`` have :math:`\min(1, L \cdot T \cdot d \cdot u)`.
 
@@ -48,7 +49,7 @@ def coarsest(rows: Sequence[DistanceRow], constants: BoundedConstants) -> float:
         sums = constants.num_layers * constants.model_dim * tokens
     else:
         sums = RESOLUTION * 2 * constants.num_layers * (terms + 2 * tokens)
-    return min(1.0, sums * ROUNDOFF[constants.dtype])
+    return min(1.0, sums * (constants.unit_roundoff or ROUNDOFF[constants.dtype]))
 
 
 def statement_violations(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> Iterator[Violation]:

@@ -140,7 +140,11 @@ def summarize(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> BoundedSumm
     kept = sorted((Kept(each.panel, *each.evicted) for each in evicting), key=lambda k: -k.share)
     slots = [each.panel.slots for each in kept]
     return BoundedSummary(
-        passes=passes(row.finite for row in run.rows),
+        passes=passes(
+            (row.finite for row in run.rows),
+            rounding=run.constants.rounding,
+            overflows=(row.overflow for row in run.rows),
+        ),
         runs=runs,
         known=len(known),
         collapsed=sum(each.equal_from is not None for each in known),

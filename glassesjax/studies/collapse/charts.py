@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from matplotlib.axes import Axes
 
 from glassesjax.report.chart import COLORS, Chart, charted
-from glassesjax.report.colors import family_color
+from glassesjax.report.colors import family_color, series_of
 from glassesjax.report.labels import End, names_at_ends
 from glassesjax.report.numbers import number
 from glassesjax.report.points import Point
@@ -47,6 +47,12 @@ class Look:
         self.colors = {family: family_color(family) for family in curves.families}
         self.strong = lost_first(summary)
         self.format = summary.worst_format
+        # Of what is stored: the same, else the finest of those that store representations.
+        kept = [each for each in summary.panels if each.stored]
+        kept = sorted(kept, key=lambda each: each.unit_roundoff)
+        names = [each.panel.format for each in kept]
+        shown = self.format or summary.finest_format
+        self.stored = shown if shown in names else next(iter(names), None)
 
     def finest(self, positions: str, family: str) -> PanelSummary | None:
         """The panel whose signal is drawn: in the format with the smallest unit roundoff."""
@@ -87,7 +93,9 @@ def distance_chart(look: Look, *, narrow: bool = False) -> Chart:
     """
     (positions,) = look.curves.positions
     chart = Chart(358, 400) if narrow else Chart(760, 486)
-    left, right, top = (52, 14, 26) if narrow else (66, 168, 14)
+    longest = max(map(len, look.curves.formats))
+    # Room for "error of" and the longest name.
+    left, right, top = (52, 14, 26) if narrow else (66, max(168, 76 + 7 * longest), 14)
     height = chart.height - (76 if narrow else 62)
     axes = chart.panel(left, top, chart.width - left - right, height)
     _distances(chart, axes, look, positions, mark_all=True)
@@ -106,7 +114,9 @@ def distance_chart(look: Look, *, narrow: bool = False) -> Chart:
                 name = FAMILIES[family].label if family in FAMILIES else family
                 token = look.colors[family]
                 ends.append(End(point.distance, name, family, token, family in look.strong))
-        ends += [End(y, f"error of {f}", f"error-{f}", "soft") for f, y in errors.items()]
+        ends += [
+            End(y, f"error of {f}", f"error-{series_of(f)}", "soft") for f, y in errors.items()
+        ]
         names_at_ends(chart, axes, ends, gap=14.0)
     chart.cursor(axes, look.curves.lengths)
     return chart
@@ -181,7 +191,7 @@ def equal_chart(look: Look, positions: str) -> Chart:
     chart = Chart(760, 312)
     axes = chart.panel(58, 26, 530, 238)
     ends = []
-    format = look.format or look.summary.finest_format
+    format = look.stored or look.summary.finest_format
     for family, token in look.colors.items():
         panel = Panel(positions, family, format)
         rows = look.curves(panel, "rounded")
@@ -284,7 +294,7 @@ def _errors(chart: Chart, axes: Axes, look: Look, positions: str) -> dict[str, f
         if by_length:
             lengths = sorted(by_length)
             low, high = ([end(by_length[n]) for n in lengths] for end in (min, max))
-            name = f"error-{format}"
+            name = f"error-{series_of(format)}"
             look_ = {"color": COLORS["band"], "linewidth": 2, "zorder": 0.5}
             chart.series(name, axes.fill_between(lengths, low, high, **look_))
             edges[format] = low[-1]
@@ -314,12 +324,14 @@ def figures_of(look: Look) -> dict[str, Callable[[], Chart]]:
     """What draws each figure of a run.
 
     Returns:
-      ``distance``; then, by encoding, ``equal-ENCODING`` and ``ENCODING-FAMILY``, of the folds.
+      ``distance``; then, by encoding, ``equal-ENCODING``, where a format stores representations,
+      and ``ENCODING-FAMILY``, of the folds.
     """
     names = look.curves.positions
     figures: dict[str, Callable[[], Chart]] = {"distance": functools.partial(first_chart, look)}
     for positions in names:
-        figures[f"equal-{positions}"] = functools.partial(equal_chart, look, positions)
+        if look.stored is not None:
+            figures[f"equal-{positions}"] = functools.partial(equal_chart, look, positions)
         for family in look.colors:
             if look.finest(positions, family):
                 draw = functools.partial(family_chart, look, positions, family)

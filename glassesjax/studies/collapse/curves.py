@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from glassesjax.report.points import Point
 from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.overflow_fields import OverflowFields
 from glassesjax.runs.run import Run
 from glassesjax.studies.collapse.records import CollapseRow
 from glassesjax.trace.decay import DecayFit, fit_decay
@@ -84,6 +85,15 @@ class Curves:
         """The error of the format's own arithmetic in the difference; not the noise floor."""
         rows = self(panel, "own", norm)
         return [Point(row.length, finite(row.resolution)) for row in rows]
+
+    def stored(self, panel: Panel) -> bool:
+        """Whether the format stores representations, so that some may become equal."""
+        return bool(self(panel, "rounded"))
+
+    def overflow(self, panel: Panel) -> tuple[int, OverflowFields] | tuple[None, None]:
+        """The first length at which the format's own arithmetic overflows, and where it does."""
+        own = self(panel, "own", "l2")
+        return next(((row.length, row.overflow) for row in own if row.overflow), (None, None))
 
     def fit(self, panel: Panel) -> DecayFit:
         """The decay of the resolved wide signal with length."""

@@ -1,19 +1,22 @@
 """The collapse study: how far apart runs of n and n + 1 are, and what precision leaves of it.
 
-For each family, length and format there are four curves, for float64 two. *Signal* is the distance
+For each family, length and format there are four curves, for float64 two. A format is one of
+numbers or a rounding plan. *Signal* is the distance
 of the two last representations, once in reference precision on the weights as the format stores
 them, and once in the format's native arithmetic, with the error of that difference and whether the
 true one is still detectable in it. *Noise floor* is the distance between a representation in native
 arithmetic and in reference precision. *Rounded* is the distance of the two representations of the
-unrounded weights in reference precision after both are stored in the format.
+unrounded weights in reference precision after both are stored in the format, which a plan names
+for the output or the residual stream; a plan without either has no such curve.
 
 In the finest format, at the longest length, Theorem 4.2 is also measured in each layer, where the
 longer prompt repeats the shorter one's last token.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, NoReturn, cast
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -28,16 +31,18 @@ from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.narrow import under
 from glassesjax.model.prompts import family_prompt
 from glassesjax.precision import (
-    BF16,
-    F16,
     F32,
     F64,
     FloatFormat,
+    NumberFormat,
     RoundingPlan,
-    Site,
     float64_fault,
     on_float64_device,
 )
+from glassesjax.precision.plan import WEIGHT_SITES
+from glassesjax.runs.model_fields import overflow_fields
+from glassesjax.runs.overflow_fields import OverflowFields
+from glassesjax.studies.collapse.formats import cell_format, storing, weights_of
 from glassesjax.studies.collapse.layers import layer_bounds
 from glassesjax.studies.collapse.records import CollapseRow, LayerBounds
 from glassesjax.studies.collapse.rows import (
@@ -48,12 +53,11 @@ from glassesjax.studies.collapse.rows import (
     curve_rows,
     wide_resolution,
 )
-from glassesjax.studies.collapse.settings import CollapseSettings, known_format
+from glassesjax.studies.collapse.settings import CollapseSettings
 from glassesjax.tasks.sequences import run_family
 from glassesjax.trace.collapse import NORMS, distance, last_representations, pack, pass_size
 from glassesjax.trace.noise import paired_noise
 
-NATIVE = (F32, BF16, F16)  # all backends compute in these; others are simulated
 SAMPLE = 64  # tokens of the longest prompt that the host reads to measure float32's resolution
 
 
@@ -69,7 +73,7 @@ def reference_precision(formats: Sequence[str]) -> FloatFormat:
     if not (fault := float64_fault()):
         return F64
     for name in formats:
-        if not F32.contains(known_format(name)):
+        if cell_format(name).plan.carrier != F32:
             got = f"{name} on {jax.default_backend()}, {fault}"
             expected = "Expected --formats that float32 contains where there is no float64"
             raise BadInput(f"{expected}, got {got}: leave it out, or set JAX_PLATFORMS=cpu.")
@@ -133,13 +137,12 @@ def measure(
     precision = reference_precision(settings.formats)
 
     def complete(cell: Cell) -> bool:
-        number_format = known_format(cell.format)
-        curves = [("signal", "reference"), ("rounded", "reference")]
-        if _own_plan(number_format, precision) is not None:
-            curves += [
-                ("signal", own_mode(number_format)),
-                ("noise_floor", own_mode(number_format)),
-            ]
+        number_format = cell_format(cell.format)
+        curves = [("signal", "reference")]
+        if number_format.storage is not None:
+            curves.append(("rounded", "reference"))
+        if number_format.own_plan(precision) is not None:
+            curves += [("signal", number_format.mode), ("noise_floor", number_format.mode)]
         # A cell that lacks a row is measured whole.
         return all(
             done({**cell._asdict(), "curve": curve, "mode": mode, "norm": norm, "length": length})
@@ -177,7 +180,8 @@ class _Passes:
         sizes = [pass_size(of_family) for of_family in trees]
         # All passes have one size: one compiled function a plan, whatever the family.
         self._size = tuple(max(side) for side in zip(*sizes, strict=True))
-        self._model, self._rounded = model.decoder, (F32, model.decoder)
+        self._model = model.decoder
+        self._rounded: tuple[Mapping[str, NumberFormat], Decoder] = ({}, model.decoder)
         self._states: dict[tuple[RoundingPlan, str], tuple[Array, Array]] = {}
         self._sampled: dict[str, Array] = {}
 
@@ -251,74 +255,88 @@ class _Passes:
         Plans of one format share its weights, which are freed before those of the next are made.
         Reference precision widens them as it reads them.
         """
-        number_format = cast("FloatFormat", plan.weights or F32)
-        if self._rounded[0] != number_format:
-            self._rounded = (F32, self._model)
-            if number_format != F32:
-                carrier = number_format.min_carrier
-                on_weights = RoundingPlan(
-                    weights=number_format, mode=own_mode(number_format), carrier=carrier
-                )
-                self._rounded = (number_format, self._model.at(on_weights))
+        weights = {site: fmt for site, fmt in weights_of(plan).items() if fmt != F32}
+        if self._rounded[0] != weights:
+            self._rounded = ({}, self._model)
+            if weights:
+                self._rounded = (weights, self._model.at(storing(weights)))
         rounded = self._rounded[1]
-        # A plan that simulates the storage of weights alone has nothing left to do on weights that
-        # are stored so already: in float32 they share the program of the unrounded pass.
-        simulated = plan.mode == "simulated" and plan.formats.keys() == {Site.WEIGHTS}
-        plan = self.unrounded if simulated and rounded.dtype == F32.dtype else plan
+        alone = plan.rounded.keys() <= set(WEIGHT_SITES)
+        if plan.mode == "simulated":
+            # A plan that simulates the storage of weights alone has nothing left to do on weights
+            # that are stored so already: in float32 they share the program of the unrounded pass.
+            if alone and plan.carrier == self.precision and rounded.dtype == F32.dtype:
+                plan = self.unrounded
+            # Rounded again, a format with scales could move its values.
+            elif not all(isinstance(fmt, FloatFormat) for fmt in weights.values()):
+                left: dict[str, Any] = dict.fromkeys(weights)
+                plan = (
+                    RoundingPlan.wide(plan.carrier) if alone else dataclasses.replace(plan, **left)
+                )
         return under(rounded, plan)
+
+    def overflow(
+        self, plan: RoundingPlan, family: str
+    ) -> tuple[int, OverflowFields] | tuple[None, None]:
+        """Which length is the first whose representations are finite without the plan alone.
+
+        Returns:
+          Its index, and where that pass overflows first; None for both where there is none.
+        """
+        pairs = self.pairs[family]
+        kept = [np.all(np.isfinite(y), axis=-1) for y in map(np.asarray, self(plan, family))]
+        for at, fine in enumerate(self.finite(family)):
+            for side, prompts in zip(kept, (pairs.shorter, pairs.longer), strict=True):
+                if fine and not side[at]:
+                    first = overflow_fields(self._model, plan, prompts[at])
+                    return (None, None) if first is None else (at, first)
+        return None, None
 
 
 SINGLE = RoundingPlan.everywhere(F32, mode="native")
 
 
-def _own_plan(number_format: FloatFormat, precision: FloatFormat) -> RoundingPlan | None:
-    """The format's own arithmetic; none for that of reference precision itself."""
-    if number_format.contains(precision):
-        return None
-    return RoundingPlan.everywhere(number_format, mode=own_mode(number_format))
-
-
-def own_mode(number_format: FloatFormat) -> Literal["native", "simulated"]:
-    """How a format's own arithmetic is done here."""
-    return "native" if number_format in NATIVE else "simulated"
-
-
 def finest_format(formats: Sequence[str]) -> str:
     """Of some formats the one with the least unit roundoff, of several the first."""
-    return min(formats, key=lambda name: known_format(name).unit_roundoff)
+    return min(formats, key=lambda name: cell_format(name).unit_roundoff)
 
 
 def _curves(cell: Cell, passes: _Passes, *, finest: bool) -> list[Curve]:
-    number_format = known_format(cell.format)
-    own_plan, stored = _own_plan(number_format, passes.precision), passes.unrounded
-    if not number_format.contains(F32):  # as which our weights are stored already
-        mode, carrier = own_mode(number_format), passes.precision
-        stored = RoundingPlan(weights=number_format, mode=mode, carrier=carrier)
+    number_format = cell_format(cell.format)
+    own_plan, stored = number_format.own_plan(passes.precision), passes.unrounded
+    weights = number_format.weights
+    # Our weights are stored in float32 already.
+    if any(not isinstance(f, FloatFormat) or not f.contains(F32) for f in weights.values()):
+        stored = storing(weights, passes.precision)
     # Each is the shorter and the longer prompts' (lengths, model_dim).
     unrounded, reference = passes(passes.unrounded, cell.family), passes(stored, cell.family)
     wide, single = passes.noisy(cell.family)  # the shorter prompts suffice for the noise
-    resolution = wide_resolution(wide, single, reference[0], number_format, passes.precision)
+    unit = number_format.unit
+    resolution = wide_resolution(wide, single, reference[0], unit, passes.precision)
     growth = passes.growth(cell.family)
     resolution = {norm: each * growth for norm, each in resolution.items()}
-    storage = RoundingPlan(output=number_format, mode="simulated", carrier=passes.precision)
-    # Storage alone: unrounded weights and arithmetic, and one rounding of the result.
-    first, second = (number_format.round(y) for y in unrounded)
     layers = passes.layers(stored, cell.family) if finest else None
     unembedding = passes.unembedding(stored)
     curves = [
-        Curve("signal", "reference", stored, *reference, resolution, unembedding, layers=layers),
-        Curve("rounded", "reference", storage, first, second, resolution, None),
+        Curve("signal", "reference", stored, *reference, resolution, unembedding, layers=layers)
     ]
+    if (kept := number_format.storage) is not None:
+        storage = RoundingPlan(output=kept, mode="simulated", carrier=passes.precision)
+        # Storage alone: unrounded weights and arithmetic, and one rounding of the result.
+        first, second = (kept.round(y) for y in unrounded)
+        curves.append(Curve("rounded", "reference", storage, first, second, resolution, None))
     if own_plan is None:
         return curves
-    native, mode = passes(own_plan, cell.family), own_mode(number_format)
-    noise = paired_noise(*reference, *native, number_format)
+    native, mode = passes(own_plan, cell.family), number_format.mode
+    noise = paired_noise(*reference, *native, unit)
     # Of two that float64 cannot tell apart there is no difference to detect.
-    differs = distance(*reference, number_format).l2 > resolution["l2"]
+    differs = distance(*reference, unit).l2 > resolution["l2"]
     errors = {norm: getattr(noise, norm) for norm in NORMS}
     unembedding = passes.unembedding(own_plan)
+    overflow = passes.overflow(own_plan, cell.family)
     return [
         *curves,
-        Curve("signal", mode, own_plan, *native, errors, unembedding, noise, differs),
+        Curve("signal", mode, own_plan, *native, errors, unembedding, noise, differs,
+              overflow=overflow),
         Curve("noise_floor", mode, own_plan, reference[0], native[0], resolution, None),
-    ]
+    ]  # fmt: skip

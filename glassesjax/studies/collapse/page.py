@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from glassesjax.report.colors import series_of
 from glassesjax.report.models import model_name
 from glassesjax.report.render import Plot, answer, page
 from glassesjax.runs.constants import ModelConstants
@@ -51,7 +52,10 @@ def collapse_page(
         figure=figures["distance"],
         lengths=curves.lengths,
         formats=own,
-        every=curves.formats,
+        every=[
+            name for name in curves.formats if any(e.stored for e in summary.select(format=name))
+        ],
+        series_of=series_of,
         colors=look.colors,
         family_name=family_name,
         rail=_rail(look),
@@ -60,6 +64,7 @@ def collapse_page(
         bounded=[each for each in summary.panels if each.layer_bounds],
         encodings=[(name, name.replace("_", " ")) for name in curves.positions],
         shown_format=look.format or summary.finest_format,
+        stored_format=look.stored,
         panels=_panels(look, figures),
         families=[(name, FAMILIES[name].meaning) for name in curves.families if name in FAMILIES],
         positions=[words.POSITIONS[name] for name in curves.positions if name in words.POSITIONS],
@@ -143,7 +148,7 @@ def _panels(look: Look, figures: Mapping[str, Plot]) -> list[dict[str, Any]]:
     return [
         {
             "positions": positions,
-            "equal": figures[f"equal-{positions}"],
+            "equal": figures.get(f"equal-{positions}"),
             "families": [
                 (family, figures[f"{positions}-{family}"])
                 for family in look.colors

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, Literal
 
 from glassesjax.runs.constants import UNROUNDED, ModelConstants
+from glassesjax.runs.overflow_fields import OverflowFields
 from glassesjax.runs.prompt_fields import PromptText
 from glassesjax.runs.record import names
 from glassesjax.runs.row_schema import RowSchema
@@ -94,7 +95,7 @@ class CollapseRow:
     positions: str
     """Positional encoding."""
     format: str
-    """Number format, by name."""
+    """Number format or rounding plan, by name."""
     family: str
     """Family of runs."""
     length: int
@@ -121,7 +122,8 @@ class CollapseRow:
     reference precision once both are stored in the format."""
     norm: Norm
     """Of the distance; ``relative_l1`` is over the L1 norm of the first of the two, ``ulp`` the
-    largest difference of a coordinate over the format's spacing there."""
+    largest difference of a coordinate over the spacing there: of the format, of a plan that of the
+    format in which it stores a representation, and float32's where that is none or has scales."""
     distance: float
     """Not negative, in units of the representation, or as the norm says; null where the arithmetic
     overflowed."""
@@ -134,7 +136,8 @@ class CollapseRow:
     equal_coordinates: int
     """Coordinates in which the two are equal."""
     unit_roundoff: float
-    """Of the format: half the spacing at one."""
+    """Of the format: half the spacing at one; of a plan, of its coarsest format (of integer codes
+    half a step, over the largest)."""
     dtype: str
     """Of the arrays that the arithmetic was done in."""
     rounding: str
@@ -146,7 +149,8 @@ class CollapseRow:
     layer_bounds: LayerBounds | None = None
     ulp_distance: int | None = None
     """With the rounded curve in ulp: steps of the format between the two, at the most; missing
-    where a coordinate is NaN."""
+    where a coordinate is NaN, and for a format with scales."""
+    overflow: OverflowFields | None = None
 
 
 def _converted(row: dict[str, Any]) -> dict[str, Any]:

@@ -15,13 +15,14 @@ from glassesjax.precision import (
     F64,
     FloatFormat,
     RoundingPlan,
-    float_format,
     same_numbers,
     ulp_distance,
 )
 from glassesjax.precision.bits import times_power
 from glassesjax.runs.model_fields import prompt_text
+from glassesjax.runs.overflow_fields import OverflowFields
 from glassesjax.runs.prompt_fields import PromptText
+from glassesjax.studies.collapse.formats import CellFormat, cell_format
 from glassesjax.studies.collapse.records import (
     Answer,
     Certificate,
@@ -92,6 +93,9 @@ class Curve(NamedTuple):
     """With ``noise``: where the true difference is told from zero, so that one can ask for it."""
     layers: LayerBounds | None = None
     """Theorem 4.2 of the layers, at the longest length."""
+    overflow: tuple[int, OverflowFields] | tuple[None, None] = (None, None)
+    """Of a format's own arithmetic: the first length at which it is not finite, by its index, and
+    where that pass overflows first."""
 
 
 def curve_rows(
@@ -113,7 +117,7 @@ def curve_rows(
       model: Whose tokenizer gives the text of a token.
       finite: For each length, whether the unrounded pass and the unembedding are finite.
     """
-    number_format = float_format(cell.format)
+    number_format = cell_format(cell.format)
     # What all rows of one length share.
     shared_fields = [
         {
@@ -136,18 +140,20 @@ def curve_rows(
 
 def _rows(
     curve: Curve,
-    number_format: FloatFormat,
+    number_format: CellFormat,
     model: LanguageModel,
     shared_fields: list[dict[str, Any]],
 ) -> Iterator[CollapseRow]:
     """One row for each norm and length of a curve."""
-    apart = jax.device_get(_distance(curve.first, curve.second, number_format))
+    unit = number_format.unit
+    apart = jax.device_get(_distance(curve.first, curve.second, unit))
     resolution = jax.device_get(dict(curve.resolution))
     beside = _beside(curve, model, len(shared_fields))
     steps: list[int | None] = [None] * len(shared_fields)
-    if curve.curve == "rounded":  # numbers of the format, so that whole steps lie between them
+    # Numbers of the format, so that whole steps lie between them, but for a format with scales.
+    if curve.curve == "rounded" and number_format.storage == unit:
         # (lengths, model_dim) -> (lengths,)
-        coordinates = jax.device_get(ulp_distance(curve.first, curve.second, number_format))
+        coordinates = jax.device_get(ulp_distance(curve.first, curve.second, unit))
         largest = coordinates.max(axis=-1)
         overflow = np.iinfo(largest.dtype).max  # what a NaN's distance is
         steps = [None if most == overflow else int(most) for most in largest]
@@ -172,6 +178,7 @@ def _rows(
                 detection=detection,
                 layer_bounds=curve.layers if (norm, index) == ("l1", longest) else None,
                 ulp_distance=steps[index] if norm == "ulp" else None,
+                overflow=curve.overflow[1] if (norm, index) == ("l2", curve.overflow[0]) else None,
             )
 
 

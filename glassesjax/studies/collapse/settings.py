@@ -1,15 +1,26 @@
 """Settings of the collapse study."""
 
 import dataclasses
+from typing import Annotated
+
+import tyro
 
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, encodings, is_toy
-from glassesjax.precision import FloatFormat, float_format
+from glassesjax.runs.formats import checked_formats
 from glassesjax.runs.study import Devices, ModelName
 from glassesjax.settings import check_settings
+from glassesjax.studies.collapse.formats import cell_format
 from glassesjax.tasks.sequences import SYMBOL_FAMILIES, run_family
 
 LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+
+HELP = (
+    "Number formats: f64 f32 tf32 bf16 f16 e4m3fn e5m2 e2m1, or any as e5m7 (exponent, mantissa"
+    " bits), simulated where no backend computes in them; or plans:"
+    " FORMAT[*SCALE][@SITE[+SITE]...], native-FORMAT, or a preset's name. docs/precision.md lists"
+    " them."
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,9 +33,8 @@ class CollapseSettings:
     lengths: tuple[int, ...] = LENGTHS
     """Run lengths n, ascending: in tokens of the run, of ones_text in characters; each is compared
     with n + 1."""
-    formats: tuple[str, ...] = ("f32", "bf16", "f16")
-    """Number formats: f64 f32 tf32 bf16 f16 e4m3fn e5m2 e2m1, or any as e5m7 (exponent, mantissa
-    bits). Those with no native arithmetic here are simulated by explicit rounding."""
+    formats: Annotated[tuple[str, ...], tyro.conf.arg(help=HELP)] = ("f32", "bf16", "f16")
+    """Number formats and plans by name."""
     positions: tuple[str, ...] = ()
     """For toy: which positional encodings; all if absent."""
     seed: int = 0
@@ -41,8 +51,8 @@ class CollapseSettings:
             raise BadInput(f"Expected a seed from 0 to 2^32 - 1, got {self.seed}: choose another.")
         for family in self.families:
             run_family(family)
-        for name in self.formats:
-            known_format(name)
+        plan_of = lambda name: cell_format(name).plan
+        object.__setattr__(self, "formats", checked_formats(self.formats, plan_of=plan_of))
         if self.positions and not is_toy(self.model):
             expected = "Expected --positions with the toy only"
             raise BadInput(f"{expected}, got {self.model}, which has its own: leave them out.")
@@ -54,15 +64,3 @@ class CollapseSettings:
     def encodings(self) -> tuple[str, ...]:
         """The positional encodings to run through: one, its own, for a pretrained model."""
         return encodings(self.model, self.positions)
-
-
-def known_format(name: str) -> FloatFormat:
-    """The format of a name.
-
-    Raises:
-      BadInput: There is none.
-    """
-    try:
-        return float_format(name)
-    except ValueError as error:
-        raise BadInput(str(error)) from error

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from glassesjax.report.points import Point
 from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.overflow_fields import OverflowFields
 from glassesjax.runs.run import Run
 from glassesjax.runs.verdicts import Passes, passes
 from glassesjax.studies.collapse.curves import Curves, Panel, finite, holds_from
@@ -48,8 +49,16 @@ class PanelSummary:
     where the two are equal, or a number is not finite."""
     undetectable_from: int | None
     """From here on the difference is not detectable, at each measured length."""
+    stored: bool
+    """Whether the format stores representations: a plan need not."""
     equal: int | None
-    """Coordinates that are equal at the last length after rounding; None where some are NaN."""
+    """Coordinates that are equal at the last length after rounding; None where some are NaN, and
+    where nothing is stored."""
+    overflow_from: int | None
+    """The first length at which the format's own arithmetic is not finite; None where there is
+    none, or it is not known where it overflows."""
+    overflow: OverflowFields | None
+    """Where it overflows first there."""
     model_dim: int
     ulp: list[Point]
     """The signal's largest coordinate difference, in steps of the format."""
@@ -134,7 +143,11 @@ class FormatSummary:
     equal_median: float | None
     """Their share, in the median run."""
     not_finite: int
-    """Runs that have no count of equal coordinates."""
+    """Runs that are stored and have no count of equal coordinates."""
+    num_overflowed: int
+    """Runs in which the format's own arithmetic overflows at some length, so far as is known."""
+    overflow: OverflowFields | None
+    """Where the first of them does so."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -201,6 +214,11 @@ class CollapseSummary:
     def worst(self) -> FormatSummary | None:
         """The numbers of ``worst_format``."""
         return next((each for each in self.formats if each.format == self.worst_format), None)
+
+    @property
+    def overflowed(self) -> list[FormatSummary]:
+        """Formats whose own arithmetic overflows in some run."""
+        return [each for each in self.formats if each.num_overflowed]
 
     @property
     def clear(self) -> list[str]:
@@ -321,6 +339,7 @@ def _panel(curves: Curves, panel: Panel) -> PanelSummary:
     resolved = [point.distance for point in signal if point.drawable and point.distance]
     # Where a coordinate is not finite there is no count.
     last = rounded[-1] if rounded and finite(rounded[-1].distance) is not None else None
+    overflow_from, overflow = curves.overflow(panel)
     texts = [row.prompt_text for row in rows if row.prompt_text is not None]
     return PanelSummary(
         panel=panel,
@@ -338,7 +357,10 @@ def _panel(curves: Curves, panel: Panel) -> PanelSummary:
         times_error_at_last=times_error(signal[-1], noise[-1]) if signal and noise else None,
         detection=detection,
         undetectable_from=holds_from([(n, seen is False) for n, seen in detection]),
+        stored=curves.stored(panel),
         equal=last.equal_coordinates if last else None,
+        overflow_from=overflow_from,
+        overflow=overflow,
         model_dim=curves.constants.model_dim,
         ulp=curves.points(panel, "signal", "ulp"),
         token=answer.token_text if answer else None,
@@ -398,6 +420,7 @@ def _formats(panels: Sequence[PanelSummary]) -> list[FormatSummary]:
         lost = sorted(lost, key=lambda each: each.undetectable_from or 0)
         equal = sorted((each.equal, each.model_dim) for each in mine if each.equal is not None)
         shares = [count / width for count, width in equal]
+        overflows = [each.overflow for each in mine if each.overflow is not None]
         formats.append(
             FormatSummary(
                 format=name,
@@ -409,7 +432,9 @@ def _formats(panels: Sequence[PanelSummary]) -> list[FormatSummary]:
                 equal_least=equal[0][0] if equal else None,
                 equal_most=equal[-1][0] if equal else None,
                 equal_median=statistics.median(shares) if equal else None,
-                not_finite=len(mine) - len(equal),
+                not_finite=sum(each.stored for each in mine) - len(equal),
+                num_overflowed=len(overflows),
+                overflow=next(iter(overflows), None),
             )
         )
     return formats

@@ -28,7 +28,11 @@ from glassesjax.model.narrow import under
 from glassesjax.model.opening import open_one
 from glassesjax.model.prompts import numbered_prompt
 from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.precision import F64
+from glassesjax.precision.arithmetic import BACKEND
+from glassesjax.runs.model_fields import overflow_fields
 from glassesjax.runs.output_paths import check_save
+from glassesjax.runs.overflow_fields import OverflowFields
 from glassesjax.studies.generate.records import TokenRow
 from glassesjax.studies.generate.rows import Job, Writing, written_rows
 from glassesjax.studies.generate.settings import GenerateSettings
@@ -88,7 +92,11 @@ def _same(settings: GenerateSettings) -> dict[str, Any]:
     """Settings that must be the same in all parts of a resumed text, beside the weights."""
     # Not ``max_tokens``, which is of each part; policy and weights are checked with the state.
     names = ("slots", "temperature", "top_k", "top_p", "stop", "seed", "mode", "positions")
-    return {name: getattr(settings, name) for name in names}
+    # Keys and values of the backend's own formats differ in type; older states name no format.
+    own = settings.format in BACKEND
+    return {name: getattr(settings, name) for name in names} | {
+        "format": None if own else settings.format
+    }
 
 
 def _start(
@@ -97,7 +105,7 @@ def _start(
     """The prompts, and the state to go on from, if any."""
     tokenizer = header.tokenizer
     if settings.resume is not None:
-        with jax.enable_x64(settings.format == "f64"):
+        with jax.enable_x64(settings.plan.carrier == F64):
             saved = load_state(
                 settings.resume,
                 settings.rule,
@@ -172,14 +180,14 @@ def measure(
 
 def _in_format(model: LanguageModel, settings: GenerateSettings) -> Unrolled:
     decoder = model.decoder
-    with jax.enable_x64(settings.format == "f64"):
+    with jax.enable_x64(settings.plan.carrier == F64):
         return unroll(under(decoder, settings.plan))
 
 
 def _write(settings: GenerateSettings, job: Job, model: Unrolled, show: Show) -> list[TokenRow]:
     writing = Writing(job, settings.stop, show)
     times, batch = [], None
-    with jax.enable_x64(settings.format == "f64"):
+    with jax.enable_x64(settings.plan.carrier == F64):
         for chosen in _steps(settings, job, model, writing):
             writing.take(chosen)
             batch = chosen.batch  # the next step donates its buffers; the last one is saved
@@ -206,7 +214,18 @@ def _write(settings: GenerateSettings, job: Job, model: Unrolled, show: Show) ->
     (begin, _), *rest = times[1:] or [(0.0, 0)]
     rate = sum(count for _, count in rest) / (rest[-1][0] - begin) if rest else None
     size = state_bytes(config, job.policy, job.slots, settings.plan.dtype)
-    return list(written_rows(writing, size, rate))
+    return list(written_rows(writing, size, rate, _overflow(settings, job, writing)))
+
+
+def _overflow(settings: GenerateSettings, job: Job, writing: Writing) -> OverflowFields | None:
+    """Where the pass over the first text that is not finite overflows first."""
+    for prompt, written, logprobs in zip(
+        job.prompts, writing.tokens, writing.logprobs, strict=True
+    ):
+        if not np.isfinite(logprobs).all():
+            with jax.enable_x64(settings.plan.carrier == F64):
+                return overflow_fields(job.model.decoder, settings.plan, (*prompt, *written))
+    return None
 
 
 def _steps(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from glassesjax.report.models import model_name
+from glassesjax.report.models import arithmetic_facts, model_name
 from glassesjax.report.numbers import size_text
 from glassesjax.report.render import Plot, answer, csv_text, page
 from glassesjax.report.tokens import visible
@@ -60,7 +60,7 @@ def generate_page(
             f"layers: {constants.num_layers}",
             f"prompt read {constants.mode}",
             f"temperature {constants.temperature:g}" if constants.temperature else "greedy",
-            constants.dtype,
+            *arithmetic_facts(constants.dtype, constants.rounding),
             *positions,
         ],
         size=size_text,

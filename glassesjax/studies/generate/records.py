@@ -4,7 +4,8 @@ import dataclasses
 from typing import Any, Literal
 
 from glassesjax.cache.policies import PrefillMode
-from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.constants import ArithmeticConstants
+from glassesjax.runs.overflow_fields import OverflowFields
 from glassesjax.runs.row_schema import RowSchema
 
 
@@ -83,23 +84,20 @@ class AnswerToken(_Token):
     string."""
     finite: bool
     """Whether ``logprob`` is finite; where it is not, the command ends with status 1."""
+    overflow: OverflowFields | None = None
 
 
 TokenRow = PromptToken | AnswerToken
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GenerateConstants(ModelConstants):
+class GenerateConstants(ArithmeticConstants):
     """Fields shared by all tokens of a process."""
 
     num_layers: int
     """Of the model."""
-    rounding: str
-    """Name of the rounding plan: ``none``, nothing is rounded on purpose beside ``dtype``."""
     positions: str
     """Positional encoding."""
-    dtype: str
-    """Of the arrays that were computed with."""
     mode: PrefillMode
     """How the prompts were read; the setting."""
     temperature: float

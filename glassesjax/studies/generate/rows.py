@@ -12,6 +12,7 @@ from glassesjax.cache.saved import Saved
 from glassesjax.cache.slots import EMPTY
 from glassesjax.cache.stream import TextStream
 from glassesjax.model.pretrained import LanguageModel
+from glassesjax.runs.overflow_fields import OverflowFields
 from glassesjax.studies.generate.records import AnswerToken, PromptToken, Retention, TokenRow
 
 NEVER = -1  # eviction step of a token that was not evicted
@@ -124,7 +125,10 @@ class Writing:
 
 
 def written_rows(
-    writing: Writing, size: int, tokens_per_second: float | None
+    writing: Writing,
+    size: int,
+    tokens_per_second: float | None,
+    overflow: OverflowFields | None = None,
 ) -> Iterator[TokenRow]:
     """The answers' tokens, prompt by prompt; then those of the prompts, the last of which closes.
 
@@ -132,6 +136,7 @@ def written_rows(
       writing: The finished texts.
       size: Bytes of the state of one text.
       tokens_per_second: New tokens, all prompts together; None where too few were written.
+      overflow: Where the passes overflow first, if they do.
     """
     job = writing.job
     shared: dict[str, Any] = {
@@ -152,6 +157,7 @@ def written_rows(
                 logprob=logprob,
                 ended=writing.ended(prompt) if step == len(written) - 1 else None,
                 finite=math.isfinite(logprob),
+                overflow=None if math.isfinite(logprob) else overflow,
             )
     for prompt, tokens in enumerate(job.prompts):
         stream = TextStream(job.model.tokenizer.token_bytes)

@@ -9,8 +9,9 @@ from glassesjax.cache.policies import Policy, PositionIds, PrefillMode, policy
 from glassesjax.cache.sampling import Sampling
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, is_toy
-from glassesjax.precision import RoundingPlan
-from glassesjax.runs.constants import DTYPES
+from glassesjax.precision.arithmetic import model_plan
+from glassesjax.precision.plan import RoundingPlan
+from glassesjax.runs.formats import Format, checked_format
 from glassesjax.runs.study import Devices, ModelName
 from glassesjax.settings import check_each, check_one, check_settings
 
@@ -54,8 +55,8 @@ class GenerateSettings:
     position_ids: PositionIds = "original"
     """Position ids of cached tokens with rotary positions: original, gaps over ten
     compressed, or consecutive."""
-    format: Literal["f32", "f64", "bf16"] = "f32"
-    """Weights and arithmetic."""
+    format: Format = "f32"
+    """A plan by name."""
     positions: str = "none"
     """For toy: the positional encoding."""
     baseline: Literal["full", "none"] = "full"
@@ -72,6 +73,7 @@ class GenerateSettings:
         check_settings(self, repeatable=("prompt", "prompt_tokens"))  # each is drawn for itself
         name = str(policy(self.policy))
         object.__setattr__(self, "policy", name)  # an alias is read, and never written
+        object.__setattr__(self, "format", checked_format(self.format))
         check_each(
             (
                 (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
@@ -128,5 +130,5 @@ class GenerateSettings:
 
     @property
     def plan(self) -> RoundingPlan:
-        """Rounding plan of the format."""
-        return RoundingPlan.of_dtype(DTYPES[self.format])
+        """Rounding plan of the passes."""
+        return model_plan(self.format)

@@ -136,12 +136,17 @@ def summarize(run: Run[TokenRow, GenerateConstants]) -> GenerateSummary:
         for row in [texts.first_row(policy)]
     ]
     prompts = [_prompt(texts, prompt) for prompt in range(texts.count)]
+    answers = [row for row in run.rows if isinstance(row, AnswerToken)]
     own = [prompt.texts[0] for prompt in prompts]
     # All of these are of the policy's texts, compared with those of the full cache.
     known = [prompt.agreement for prompt in prompts if prompt.agreement is not None]
     parted = [prompt.agreement or 0 for prompt in prompts if prompt.same is False]
     return GenerateSummary(
-        passes=passes(row.finite if isinstance(row, AnswerToken) else None for row in run.rows),
+        passes=passes(
+            (row.finite for row in answers),
+            rounding=run.constants.rounding,
+            overflows=(row.overflow for row in answers),
+        ),
         states=states,
         full_over_own=states[1].bytes / states[0].bytes if len(states) > 1 else None,
         prompts=prompts,

@@ -30,8 +30,8 @@ from glassesjax.model.opening import (
 )
 from glassesjax.model.prompts import numbered_prompt
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.precision import RoundingPlan
-from glassesjax.runs.constants import DTYPES
+from glassesjax.precision import F64
+from glassesjax.runs.model_fields import overflow_fields, with_overflow
 from glassesjax.studies.influence.records import InfluenceRow
 from glassesjax.studies.influence.rows import Bounds, Passage, Subject, influence_rows, log_bound
 from glassesjax.studies.influence.settings import InfluenceSettings
@@ -65,7 +65,7 @@ def open_subject(settings: InfluenceSettings) -> Subject:
         context, a layer is not there, or the model has no rollout to its last token.
     """
     header = open_one(settings, settings.positions)
-    config, itemsize = header.config, {"f32": 4, "f64": 8}[settings.format]
+    config, itemsize = header.config, np.dtype(settings.plan.dtype).itemsize
     if settings.method == "estimated":
         check_probes(config, settings.probes, itemsize)
     passages = tuple(_passages(settings, header))
@@ -169,9 +169,10 @@ def measure(
     if not left:
         return
     # 64-bit types around each computation alone: the caller's setting is back at each yield.
-    wide = settings.format == "f64"
+    plan = settings.plan
+    wide = plan.carrier == F64
     with jax.enable_x64(wide):
-        decoder = under(subject.model.decoder, RoundingPlan.of_dtype(DTYPES[settings.format]))
+        decoder = under(subject.model.decoder, plan)
         bounds = _bounds(decoder, tuple(left))
         derive = functools.partial(exact_influence, spectral=spectral)
         if settings.method == "estimated":
@@ -199,7 +200,10 @@ def measure(
                 last_finite=finite,
             )
             place = f", {passage.text} from {passage.offset}" if len(subject.passages) > 1 else ""
-            yield f"{kind} attention{place}", list(rows)
+            find = functools.partial(overflow_fields, subject.model.decoder, plan, passage.tokens)
+            with jax.enable_x64(wide):
+                rows = with_overflow(rows, lambda row: not row.finite, find)
+            yield f"{kind} attention{place}", rows
 
 
 def _bounds(decoder: Decoder, passages: Sequence[Passage]) -> dict[Passage, Bounds]:

@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Any, Literal
 
-from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.constants import ArithmeticConstants
+from glassesjax.runs.overflow_fields import OverflowFields
 from glassesjax.runs.row_schema import RowSchema
 
 Kind = Literal["true", "frozen"]
@@ -99,10 +100,11 @@ class InfluenceRow:
     """On the repaired bound, likewise."""
     finite: bool
     """Whether the last representation and what was measured of it for this row are finite."""
+    overflow: OverflowFields | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InfluenceConstants(ModelConstants):
+class InfluenceConstants(ArithmeticConstants):
     """Constants: study, model, weights and method of measurement."""
 
     positions: str
@@ -111,10 +113,6 @@ class InfluenceConstants(ModelConstants):
     """As on the command line."""
     probes: int | None
     """Random vectors of an estimate; missing where exact."""
-    dtype: Literal["float32", "float64"]
-    """Of the arrays that passes and derivatives were computed in."""
-    rounding: Literal["none"]
-    """Nothing is rounded on purpose."""
     norm: Literal["operator_l2"]
     """Of derivatives and bounds: the operator norm from L2 to L2, but for what is named
     otherwise."""

@@ -5,6 +5,9 @@ from typing import Literal
 
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, is_toy
+from glassesjax.precision.arithmetic import model_plan
+from glassesjax.precision.plan import RoundingPlan
+from glassesjax.runs.formats import ExactFormat, checked_format
 from glassesjax.runs.study import Devices, ModelName
 from glassesjax.settings import check_one, check_settings
 
@@ -38,8 +41,8 @@ class InfluenceSettings:
     absent)."""
     attention: tuple[Literal["true", "frozen"], ...] = ("true", "frozen")
     """Derivatives with attention weights as functions of the input (true) or constants (frozen)."""
-    format: Literal["f32", "f64"] = "f32"
-    """Arithmetic of passes and derivatives."""
+    format: ExactFormat = "f32"
+    """A plan by name."""
     positions: str = "none"
     """For toy: the positional encoding."""
     seed: int = 0
@@ -55,6 +58,7 @@ class InfluenceSettings:
 
     def __post_init__(self) -> None:
         check_settings(self, repeatable=("prompt_tokens",))
+        object.__setattr__(self, "format", checked_format(self.format, exact=True))
         layers = self.spectral_layers
         for holds, wanted, got in (
             (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
@@ -90,3 +94,8 @@ class InfluenceSettings:
             "--text": self.text,
         }
         check_one(given)
+
+    @property
+    def plan(self) -> RoundingPlan:
+        """Rounding plan of the passes."""
+        return model_plan(self.format)

@@ -256,7 +256,11 @@ def summarize(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceSummary:
     # (kinds, fields of Verdicts) -> (fields of Verdicts,)
     repaired = np.array([each.bounds["repaired"].verdicts for each in attention.values()])
     return InfluenceSummary(
-        passes=passes(row.finite for row in run.rows),
+        passes=passes(
+            (row.finite for row in run.rows),
+            rounding=run.constants.rounding,
+            overflows=(row.overflow for row in run.rows),
+        ),
         model_dim=run.constants.model_dim,
         norm_decades=math.log10(run.constants.model_dim) / 2,
         passages=[_passage(profiles) for profiles in every],

@@ -4,6 +4,7 @@ From one prompt each policy generates texts with the same random keys; each is m
 length, its repetitions, and its perplexity under the same model with the full cache.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 
@@ -23,8 +24,8 @@ from glassesjax.model.narrow import under
 from glassesjax.model.opening import open_one
 from glassesjax.model.prompts import numbered_prompt
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.precision import RoundingPlan
-from glassesjax.runs.constants import DTYPES
+from glassesjax.precision import F64
+from glassesjax.runs.model_fields import overflow_fields, with_overflow
 from glassesjax.studies.longform.records import LongformRow
 from glassesjax.studies.longform.rows import Cell, Subject, full_loss, text_row
 from glassesjax.studies.longform.settings import LongformSettings
@@ -60,7 +61,7 @@ def open_subject(settings: LongformSettings) -> Subject:
         prompt = tokenizer.encode(settings.prompt or STORY)
     # A share as a budget is one of prompt and text.
     length = len(prompt) + settings.max_tokens
-    dtype, rows = DTYPES[settings.format], settings.samples
+    dtype, rows = settings.plan.dtype, settings.samples
     check_context(config, policy("full"), length)
     slots_of = lambda budget, rule: resolve_slots(
         budget, config, rule, length=length, dtype=dtype, rows=rows, of="--samples"
@@ -103,14 +104,14 @@ def measure(
     if all(there):
         return
     # Only while it computes, not across a yield: the caller keeps its own setting.
-    with jax.enable_x64(settings.format == "f64"):
-        plan = RoundingPlan.of_dtype(DTYPES[settings.format])
+    plan = settings.plan
+    with jax.enable_x64(plan.carrier == F64):
         model = unroll(under(subject.model.decoder, plan))
     full: list[list[int]] = []
     for cell, has in zip(subject.cells, there, strict=True):
         if has and cell.policy.bounded:
             continue
-        with jax.enable_x64(settings.format == "f64"):
+        with jax.enable_x64(plan.carrier == F64):
             texts: list[list[int]] = [[] for _ in range(settings.samples)]
             for step in generate(
                 model,
@@ -133,5 +134,9 @@ def measure(
             for number, text in enumerate([] if has else texts):
                 loss = full_loss(model, subject.prompt, text, room=subject.cells[0].slots)
                 row = text_row(subject, cell, text, full[number], loss, sample=number, size=size)
-                rows.append(row)
+                find = functools.partial(
+                    overflow_fields, subject.model.decoder, plan, (*subject.prompt, *text)
+                )
+                lost = lambda row: row.loss is not None and not row.loss.finite
+                rows += with_overflow([row], lost, find)
         yield f"{cell.name} with {cell.slots} slots", rows

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from glassesjax.report.colors import policy_color
-from glassesjax.report.models import model_name
+from glassesjax.report.models import arithmetic_facts, model_name
 from glassesjax.report.render import Plot, page
 from glassesjax.runs.run import Run
 from glassesjax.studies.longform.records import LongformConstants, LongformRow
@@ -32,7 +32,7 @@ def longform_page(
             f"texts: {summary.texts}",
             f"prompt of {known.prompt_tokens} tokens, at most {known.max_tokens} more",
             f"temperature {known.temperature}, top-p {known.top_p}",
-            known.dtype,
+            *arithmetic_facts(known.dtype, known.rounding),
         ],
         figure=figure,
         colors={cell.policy: policy_color(cell.policy) for cell in summary.cells},

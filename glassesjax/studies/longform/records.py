@@ -4,7 +4,8 @@ import dataclasses
 from typing import Any
 
 from glassesjax.cache.policies import PrefillMode
-from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.constants import ArithmeticConstants
+from glassesjax.runs.overflow_fields import OverflowFields
 from glassesjax.runs.row_schema import RowSchema
 
 
@@ -54,6 +55,7 @@ class LongformRow:
     repetition: float | None = None
     """Share of 4-grams that stood in the text before: 1 less ``distinct_4``."""
     loss: FullModelLoss | None = None
+    overflow: OverflowFields | None = None
     common_prefix: int
     """Tokens that are those of the full state's text of the same number, before the first that
     differs."""
@@ -62,7 +64,7 @@ class LongformRow:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LongformConstants(ModelConstants):
+class LongformConstants(ArithmeticConstants):
     """Fields shared by all texts of a process."""
 
     positions: str
@@ -81,10 +83,6 @@ class LongformConstants(ModelConstants):
     """How the prompt was read: the setting ``mode``."""
     prompt_tokens: int
     """Tokens of the prompt."""
-    dtype: str
-    """Of the arrays that were computed with."""
-    rounding: str
-    """Name of the rounding plan: ``none``, nothing is rounded on purpose."""
     num_layers: int
     """Of the model."""
 

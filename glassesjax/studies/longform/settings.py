@@ -1,7 +1,6 @@
 """Settings of the longform study."""
 
 import dataclasses
-from typing import Literal
 
 from glassesjax.cache import (
     distinct_policies,
@@ -12,6 +11,9 @@ from glassesjax.cache.policies import PrefillMode
 from glassesjax.cache.sampling import Sampling
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, is_toy
+from glassesjax.precision.arithmetic import model_plan
+from glassesjax.precision.plan import RoundingPlan
+from glassesjax.runs.formats import Format, checked_format
 from glassesjax.runs.study import Devices, ModelName
 from glassesjax.settings import check_each, check_one, check_settings
 
@@ -48,8 +50,8 @@ class LongformSettings:
     mode: PrefillMode = "exact"
     """Eviction in prefill: per token (exact), one-shot after the prompt (one_shot), or after every
     256 tokens (chunked)."""
-    format: Literal["f32", "f64"] = "f32"
-    """Arithmetic of the passes."""
+    format: Format = "f32"
+    """A plan by name."""
     positions: str = "none"
     """For toy: the positional encoding."""
     seed: int = 0
@@ -60,6 +62,7 @@ class LongformSettings:
         check_settings(self, repeatable=("prompt_tokens",))
         names = distinct_policies(self.policies)
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
+        object.__setattr__(self, "format", checked_format(self.format))
         for budget in self.slots:
             check_budget(budget)
         check_each(
@@ -104,3 +107,8 @@ class LongformSettings:
     def steps(self) -> int:
         """Number of steps of a run: the full state, and each policy with each size."""
         return 1 + len(self.policies) * len(self.slots)
+
+    @property
+    def plan(self) -> RoundingPlan:
+        """Rounding plan of the passes."""
+        return model_plan(self.format)

@@ -123,7 +123,11 @@ def summarize(run: Run[LongformRow, LongformConstants]) -> LongformSummary:
     # A difference has an interval where enough texts of both are there.
     pairs = [beside(rows) for (policy, _), rows in cells.items() if policy != UNBOUNDED]
     return LongformSummary(
-        passes=passes(row.loss.finite if row.loss else None for row in run.rows),
+        passes=passes(
+            (row.loss.finite if row.loss else None for row in run.rows),
+            rounding=run.constants.rounding,
+            overflows=(row.overflow for row in run.rows),
+        ),
         texts=len(run.rows),
         cells=every,
         num_cells=len(every),

@@ -13,6 +13,7 @@ from glassesjax.report.colors import policy_color
 from glassesjax.report.labels import End, names_at_ends
 from glassesjax.report.numbers import size_text
 from glassesjax.report.ticks import Limits, doublings, log_axis, set_ticks, up
+from glassesjax.studies.perplexity.format_chart import formats_chart
 from glassesjax.studies.perplexity.numbers import perplexity_text, times_text
 from glassesjax.studies.perplexity.summary import (
     AtPosition,
@@ -244,9 +245,12 @@ def figures_of(summary: PerplexitySummary) -> dict[str, Callable[[], Chart]]:
     """What draws each figure of a run.
 
     Returns:
-      ``ratios``, and ``positions-SLOTS`` for each size at which something is evicted.
+      Of several formats ``formats``; then, of the first format, ``ratios``, and ``positions-SLOTS``
+      for each size at which something is evicted.
     """
-    figures: dict[str, Callable[[], Chart]] = {"ratios": functools.partial(ratios_chart, summary)}
+    several = {"formats": functools.partial(formats_chart, summary)}
+    figures: dict[str, Callable[[], Chart]] = several if len(summary.formats) > 1 else {}
+    figures["ratios"] = functools.partial(ratios_chart, summary)
     for size in sizes_drawn(summary):
         draw = functools.partial(positions_chart, summary, size.slots)
         figures[f"positions-{size.slots}"] = draw

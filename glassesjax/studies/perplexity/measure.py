@@ -4,6 +4,7 @@ In windows, each from an empty state, as the paper does; or as one running book.
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
@@ -12,10 +13,12 @@ from glassesjax.cache import State, Unrolled, empty_state, state_bytes, unroll
 from glassesjax.cache.losses import Cell, losses
 from glassesjax.cache.policies import SHORT
 from glassesjax.files import Row
+from glassesjax.model.decoder import Decoder
 from glassesjax.model.narrow import under
-from glassesjax.precision import RoundingPlan
-from glassesjax.runs.constants import DTYPES
+from glassesjax.precision import F64, RoundingPlan
 from glassesjax.runs.fill import Step
+from glassesjax.runs.model_fields import overflow_fields
+from glassesjax.runs.overflow_fields import OverflowFields
 from glassesjax.studies.perplexity.records import PerplexityRow
 from glassesjax.studies.perplexity.rows import (
     Stretch,
@@ -33,7 +36,7 @@ def measure(
     subject: Subject,
     done: Callable[[Row], bool] = lambda row: False,
 ) -> Iterator[Step[PerplexityRow]]:
-    r"""Reads the text once for each policy and size.
+    r"""Reads the text once for each format, policy and size.
 
     .. math:: \exp \Bigl( -\frac1N \sum_t \ln p(x_t \mid x_{<t}) \Bigr)
 
@@ -51,23 +54,25 @@ def measure(
       What was done, its rows, one a stretch of positions, and the losses of their tokens. For each
       window, or, of a book, for each stretch.
     """
-    steps = _steps(settings, subject, done)
-    while True:
-        # Only while it computes: whoever takes the rows keeps their own setting.
-        with jax.enable_x64(settings.format == "f64"):
-            step = next(steps, None)
-        if step is None:
-            return
-        yield step
+    for name, plan in settings.plans.items():
+        steps = _steps(settings, subject, name, done)
+        while True:
+            # Only while it computes: whoever takes the rows keeps their own setting.
+            with jax.enable_x64(plan.carrier == F64):
+                step = next(steps, None)
+            if step is None:
+                break
+            yield step
 
 
 def _steps(
-    settings: PerplexitySettings, subject: Subject, done: Callable[[Row], bool]
+    settings: PerplexitySettings, subject: Subject, name: str, done: Callable[[Row], bool]
 ) -> Iterator[Step[PerplexityRow]]:
-    decoder = under(subject.model.decoder, RoundingPlan.of_dtype(DTYPES[settings.format]))
-    model = unroll(decoder)
-    for cell in subject.cells:
-        key = {"policy": cell.name, "slots": cell.slots}
+    """Those of one format, whose decoder is freed before that of the next is made."""
+    reading = _Reading(subject, settings.plans[name], name if len(settings.formats) > 1 else None)
+    prefix = f"{name}: " if reading.format else ""
+    for cell in subject.cells[name]:
+        key = {"format": reading.format, "policy": cell.name, "slots": cell.slots}
         # Rows of a window are written in order: where its last is on disk, so are the others.
         last = lambda window: {"start": stretch_start(len(window) - 1)}
         left = [
@@ -77,6 +82,7 @@ def _steps(
         ]
         if not left:
             continue
+        decoder, model = reading.decoder, reading.model
         empty = empty_state(decoder.config, cell.policy, cell.slots, decoder.plan.dtype)
         # Reads a little with a single layer, whose compiled function serves all layers, so that no
         # row times compilation: a whole chunk, and one that is as long as the last of a window.
@@ -89,25 +95,47 @@ def _steps(
         one, small = Unrolled(model.outer, model.blocks[:1]), State(empty.layers[:1], empty.seen)
         for _ in read_all(one, few, empty=small):
             pass
-        size = state_bytes(decoder.config, cell.policy, cell.slots, decoder.plan.dtype)
         for index in left:
             read = read_all(model, subject.windows[index], empty=empty)
-            name = f"{cell.name} with {cell.slots} slots"
+            of_cell = f"{prefix}{cell.name} with {cell.slots} slots"
             # Rows of a book are written stretch by stretch, those of a window together.
             if settings.span == "book":
                 for part in stretches(read):
-                    yield _step(f"{name}, from {part.start}", cell, size, index, [part])
+                    yield reading.step(f"{of_cell}, from {part.start}", cell, index, [part])
             else:
-                name = f"{name}, window {index + 1} of {len(subject.windows)}"
-                yield _step(name, cell, size, index, list(stretches(read)))
+                of_cell = f"{of_cell}, window {index + 1} of {len(subject.windows)}"
+                yield reading.step(of_cell, cell, index, list(stretches(read)))
 
 
-def _step(
-    name: str, cell: Cell, size: int, window: int, parts: Sequence[Stretch]
-) -> Step[PerplexityRow]:
-    names = [token_losses_name(cell, window, part.start) for part in parts]
-    return Step(
-        name,
-        [perplexity_row(cell, size, window, part) for part in parts],
-        {name: part.losses for name, part in zip(names, parts, strict=True)},
-    )
+class _Reading:
+    """A model under one plan, and what its rows share; the decoder is made on first use."""
+
+    def __init__(self, subject: Subject, plan: RoundingPlan, format: str | None) -> None:
+        self.subject, self.plan, self.format = subject, plan, format
+
+    @functools.cached_property
+    def decoder(self) -> Decoder:
+        return under(self.subject.model.decoder, self.plan)
+
+    @functools.cached_property
+    def model(self) -> Unrolled:
+        return unroll(self.decoder)
+
+    @functools.cached_property
+    def overflow(self) -> OverflowFields | None:
+        """Where the first window's pass overflows first, if it does; looked for once."""
+        return overflow_fields(self.subject.model.decoder, self.plan, self.subject.windows[0])
+
+    def step(
+        self, name: str, cell: Cell, window: int, parts: Sequence[Stretch]
+    ) -> Step[PerplexityRow]:
+        """The rows of some stretches of a window, and the losses of their tokens."""
+        size = state_bytes(self.decoder.config, cell.policy, cell.slots, self.plan.dtype)
+        overflow = None if all(math.isfinite(part.nll) for part in parts) else self.overflow
+        make = functools.partial(perplexity_row, format=self.format, overflow=overflow)
+        names = [token_losses_name(self.format, cell, window, part.start) for part in parts]
+        return Step(
+            name,
+            [make(cell, size, window, part) for part in parts],
+            {name: part.losses for name, part in zip(names, parts, strict=True)},
+        )

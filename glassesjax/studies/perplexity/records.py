@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from glassesjax.cache.obstacles import DIGITS, OBSTACLES, RANDOM_DIGITS, Obstacle, unstated_obstacle
 from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.overflow_fields import OverflowFields
 from glassesjax.runs.record import Stored
 from glassesjax.runs.row_schema import RowSchema
 
@@ -27,10 +28,11 @@ class PerplexityConstants(ModelConstants):
     position_ids: Literal["original", "compressed", "consecutive"]
     """Where rotary positions see what is cached: where it stood, with gaps over ten compressed, or
     side by side."""
-    dtype: Literal["float32", "float64"]
-    """Of the arrays that the passes were done in."""
-    rounding: Literal["none"]
-    """Nothing is rounded on purpose."""
+    dtype: str | None = None
+    """Of the arrays that the passes were done in; missing in runs of several formats."""
+    rounding: str | None = None
+    """Name of the rounding plan; ``none``: nothing is rounded but by ``dtype``; missing in runs of
+    several formats."""
     num_layers: int
     """Of the model."""
 
@@ -43,6 +45,9 @@ class PerplexityRow:
     by whoever reads them.
     """
 
+    format: str | None = None
+    """The plan of the passes, by a name that fixes ``dtype`` and ``rounding``; missing in runs of
+    one format."""
     policy: str
     """What is evicted; ``full`` evicts nothing, and ``short`` starts anew after as many tokens as
     there are slots."""
@@ -63,7 +68,9 @@ class PerplexityRow:
     nll: float
     """Sum of their negative log likelihoods, in nats; null where it is not finite."""
     finite: bool
-    """Whether ``nll`` is finite; where it is not, the command ends with status 1."""
+    """Whether ``nll`` is finite; where it is not in the first format, the command ends with status
+    1."""
+    overflow: OverflowFields | None = None
     token_losses: Annotated[str, Stored(("float32", "float64"), ("tokens",))] | None = None
     """The negative log likelihood of each scored token in order, in nats, as it was computed; NaN
     and infinities are kept. Missing in rows of before they were stored."""
@@ -93,7 +100,7 @@ def _converted(row: dict[str, Any]) -> dict[str, Any]:
 ROWS = RowSchema(
     kinds=(PerplexityRow,),
     constants=PerplexityConstants,
-    key=("policy", "slots", "window", "start"),
+    key=("format", "policy", "slots", "window", "start"),
     renamed={"width": "model_dim", "layers": "num_layers", "spacing": "position_ids"},
     values={
         "position_ids": {"true": "original"},

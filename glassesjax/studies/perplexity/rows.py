@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from glassesjax.cache.losses import Cell
+from glassesjax.runs.overflow_fields import OverflowFields
 from glassesjax.statistics.intervals import BLOCK
 from glassesjax.studies.perplexity.records import PerplexityRow
 from glassesjax.studies.perplexity.stretches import stretch_start
@@ -101,12 +102,21 @@ def block_tokens(start: int, tokens: int) -> list[int]:
     return [after - before for before, after in itertools.pairwise(edges)]
 
 
-def token_losses_name(cell: Cell, window: int, start: int) -> str:
+def token_losses_name(format: str | None, cell: Cell, window: int, start: int) -> str:
     """Under which name the losses of a stretch are stored."""
-    return f"token_losses/{cell.name}/{cell.slots}/{window}/{start}"
+    first = "" if format is None else f"{format}/"
+    return f"token_losses/{first}{cell.name}/{cell.slots}/{window}/{start}"
 
 
-def perplexity_row(cell: Cell, size: int, window: int, stretch: Stretch) -> PerplexityRow:
+def perplexity_row(
+    cell: Cell,
+    size: int,
+    window: int,
+    stretch: Stretch,
+    *,
+    format: str | None = None,
+    overflow: OverflowFields | None = None,
+) -> PerplexityRow:
     """The row of a segment.
 
     Args:
@@ -114,12 +124,16 @@ def perplexity_row(cell: Cell, size: int, window: int, stretch: Stretch) -> Perp
       size: Bytes of its state.
       window: Which one.
       stretch: With at least one token.
+      format: The plan's name, in a run of several formats.
+      overflow: Where the passes of this format overflow first, if they do.
 
     Returns:
       The row; a perplexity beyond float64 is infinite.
     """
     mean = stretch.nll / stretch.tokens  # beyond float64 math.exp raises an error
+    finite = math.isfinite(stretch.nll)
     return PerplexityRow(
+        format=format,
         policy=cell.name,
         slots=cell.slots,
         prefill=cell.prefill,
@@ -128,8 +142,9 @@ def perplexity_row(cell: Cell, size: int, window: int, stretch: Stretch) -> Perp
         start=stretch.start,
         tokens=stretch.tokens,
         nll=stretch.nll,
-        finite=math.isfinite(stretch.nll),
-        token_losses=token_losses_name(cell, window, stretch.start),
+        finite=finite,
+        overflow=None if finite else overflow,
+        token_losses=token_losses_name(format, cell, window, stretch.start),
         perplexity=math.exp(mean) if mean < math.log(np.finfo(np.float64).max) else math.inf,
         tokens_per_second=stretch.tokens / stretch.seconds,
     )

@@ -4,13 +4,14 @@ import dataclasses
 import functools
 
 from glassesjax.model.tiling import TILING
-from glassesjax.report.render import answer, page_files, plots
+from glassesjax.report.render import answer, page_files
 from glassesjax.runs.fill import Opened
+from glassesjax.runs.formats import rounding_name
 from glassesjax.runs.model_fields import model_constants
 from glassesjax.runs.run import Result, Run
-from glassesjax.studies.perplexity.charts import figures_of, has_linear
+from glassesjax.studies.perplexity.charts import figures_of
 from glassesjax.studies.perplexity.measure import measure
-from glassesjax.studies.perplexity.page import TEXTS, perplexity_page, segments
+from glassesjax.studies.perplexity.page import TEXTS, drawn, perplexity_page
 from glassesjax.studies.perplexity.records import PerplexityConstants, PerplexityRow
 from glassesjax.studies.perplexity.settings import PerplexitySettings
 from glassesjax.studies.perplexity.subject import open_subject
@@ -22,6 +23,9 @@ PerplexityResult = Result[PerplexityRow, PerplexityConstants, PerplexitySummary]
 def open_run(settings: PerplexitySettings) -> Opened[PerplexityRow, PerplexityConstants]:
     """A model and a text, which is read under bounded states."""
     subject = open_subject(settings)
+    # Of several formats each row says its own.
+    plan, *others = settings.plans.values()
+    arithmetic = {"dtype": plan.dtype.name, "rounding": rounding_name(plan)}
     constants = model_constants(
         PerplexityConstants,
         "perplexity",
@@ -31,6 +35,7 @@ def open_run(settings: PerplexitySettings) -> Opened[PerplexityRow, PerplexityCo
         window_tokens=len(subject.windows[0]),
         tiling=str(dataclasses.replace(TILING, prefill_chunk=settings.chunk)),
         position_ids=settings.position_ids,
+        **(dict.fromkeys(arithmetic) if others else arithmetic),
     )
     return Opened(
         source=subject.model.source,
@@ -44,7 +49,7 @@ def result(run: Run[PerplexityRow, PerplexityConstants]) -> PerplexityResult:
     """A run with its summary and figures.
 
     Returns:
-      Its figures are ``ratios``, and by size ``positions-SLOTS``.
+      Its figures are those of ``figures_of``.
 
     Raises:
       BadInput: There is no segment of the text that all policies have read.
@@ -57,7 +62,7 @@ def result(run: Run[PerplexityRow, PerplexityConstants]) -> PerplexityResult:
         headline=answer("glassesjax.studies.perplexity", summary, **TEXTS),
         figures=figures,
         files=lambda: page_files(
-            plots(figures, hero="ratios", linear=has_linear(summary), rows=segments(summary)),
+            drawn(summary, figures),
             functools.partial(perplexity_page, run, summary),
         ),
     )

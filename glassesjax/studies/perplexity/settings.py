@@ -7,6 +7,9 @@ from glassesjax.cache.budget_text import check_budget
 from glassesjax.cache.policies import SHORT, PositionIds, distinct_policies
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, is_toy
+from glassesjax.precision.arithmetic import model_plan
+from glassesjax.precision.plan import RoundingPlan
+from glassesjax.runs.formats import Formats, checked_formats
 from glassesjax.runs.study import Devices, ModelName
 from glassesjax.settings import check_each, check_settings
 from glassesjax.studies.perplexity.stretches import stretch_count
@@ -44,8 +47,8 @@ class PerplexitySettings:
     position_ids: PositionIds = "original"
     """Position ids of cached tokens with rotary positions: original, gaps over ten
     compressed, or consecutive. With the last two a text may be longer than the context."""
-    format: Literal["f32", "f64"] = "f32"
-    """Arithmetic of the passes."""
+    formats: Formats = ("f32",)
+    """Plans by name; the others are compared with the first."""
     positions: str = "none"
     """For toy: the positional encoding."""
     seed: int = 0
@@ -56,6 +59,7 @@ class PerplexitySettings:
         check_settings(self)
         names = distinct_policies(self.policies, beside=(SHORT,))
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
+        object.__setattr__(self, "formats", checked_formats(self.formats))
         for budget in self.slots:
             check_budget(budget)
         check_each(
@@ -87,11 +91,17 @@ class PerplexitySettings:
             raise BadInput(f"{expected}: leave one of the two out.")
 
     @property
+    def plans(self) -> dict[str, RoundingPlan]:
+        """The rounding plans, by the names of ``formats``."""
+        return {name: model_plan(name) for name in self.formats}
+
+    @property
     def steps(self) -> int:
         """Number of steps of a run: for a progress bar, as far as the settings determine it."""
         # A context as the size is known once the model is open: an estimate.
         size = self.windows if isinstance(self.windows, int) else WINDOW
         sizes = [1 if name == "full" else len(self.slots) for name in self.policies]
+        cells = len(self.formats) * sum(sizes)
         if self.span == "book":  # a step a stretch
-            return sum(sizes) * stretch_count(self.max_tokens)
-        return sum(sizes) * -(-self.max_tokens // size)
+            return cells * stretch_count(self.max_tokens)
+        return cells * -(-self.max_tokens // size)

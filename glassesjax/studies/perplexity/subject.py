@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,8 @@ from glassesjax.model.config import DecoderConfig, Rotary
 from glassesjax.model.language import LanguageModel
 from glassesjax.model.opening import check_unread, open_one
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.runs.constants import DTYPES
+from glassesjax.precision import F64
+from glassesjax.precision.wide import check_float64
 from glassesjax.studies.perplexity.settings import WINDOW, PerplexitySettings
 from glassesjax.tasks.sequences import BOS, run_family
 from glassesjax.tasks.text import DEFAULT_TEXT, read_text
@@ -30,7 +32,8 @@ class Subject(NamedTuple):
     """What the model expects before every text."""
     windows: tuple[TextTokens, ...]
     """Each with the opening; one, for a book."""
-    cells: tuple[Cell, ...]
+    cells: Mapping[str, tuple[Cell, ...]]
+    """By format, whose arrays' type decides how many slots there are in some bytes."""
 
 
 def open_subject(settings: PerplexitySettings) -> Subject:
@@ -40,6 +43,8 @@ def open_subject(settings: PerplexitySettings) -> Subject:
       BadInput: The model or the text cannot be opened, the text is too short, a policy cannot work
         with a number of slots, or positions would exceed the model's context.
     """
+    if any(plan.carrier == F64 for plan in settings.plans.values()):
+        check_float64("--formats f64", "leave it out, or set JAX_PLATFORMS=cpu")
     header = open_one(settings, settings.positions)
     tokenizer = header.tokenizer
     if isinstance(tokenizer, SymbolTokenizer):
@@ -56,12 +61,16 @@ def open_subject(settings: PerplexitySettings) -> Subject:
     windows = _windows(settings, header.config, tokens, opening)
     if not windows:
         raise BadInput("Expected a text with a token to predict, got an empty one: choose another.")
-    cells = _cells(settings, header.config, opening, len(windows[0]))
-    # Every chunk is padded to its full size, and a layer holds the residual stream and what it adds
-    # to it at once: (chunk, model_dim) twice. The pieces of ``short`` are chunks of their own.
-    rows = max(min(settings.chunk, c.slots if c.name == SHORT else settings.chunk) for c in cells)
-    needed = 2 * rows * header.config.model_dim * np.dtype(DTYPES[settings.format]).itemsize
-    check_memory(needed, f"a --chunk of {settings.chunk} tokens", "use a smaller one")
+    cells = {}
+    for name, plan in settings.plans.items():
+        dtype = np.dtype(plan.dtype)
+        cells[name] = _cells(settings, header.config, opening, len(windows[0]), dtype)
+        # Every chunk is padded to its full size, and a layer holds the residual stream and what it
+        # adds to it at once: (chunk, model_dim) twice. Pieces of ``short`` are chunks themselves.
+        sizes = (cell.slots if cell.name == SHORT else settings.chunk for cell in cells[name])
+        rows = max(min(settings.chunk, size) for size in sizes)
+        needed = 2 * rows * header.config.model_dim * dtype.itemsize
+        check_memory(needed, f"a --chunk of {settings.chunk} tokens", "use a smaller one")
     return Subject(header.read(), opening, windows, cells)
 
 
@@ -96,13 +105,17 @@ def _windows(
 
 
 def _cells(
-    settings: PerplexitySettings, config: DecoderConfig, opening: tuple[int, ...], length: int
+    settings: PerplexitySettings,
+    config: DecoderConfig,
+    opening: tuple[int, ...],
+    length: int,
+    dtype: np.dtype,
 ) -> tuple[Cell, ...]:
     """Policies with their sizes, for windows of so many tokens."""
     if settings.position_ids != "original" and not isinstance(config.positions, Rotary):
         expected = f"Expected rotary positions for --position-ids {settings.position_ids}"
         raise BadInput(f"{expected}, got {type(config.positions).__name__}: leave it out.")
-    cells, dtype = [], DTYPES[settings.format]
+    cells = []
     for name, budget in itertools.product(settings.policies, settings.slots):
         rule, baseline = named_policy(name, SHORT), SHORT if name == SHORT else ""
         spaced = (

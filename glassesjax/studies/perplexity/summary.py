@@ -11,13 +11,13 @@ from glassesjax.cache.obstacles import Obstacle
 from glassesjax.cache.policies import SHORT
 from glassesjax.cache.readable import may_know
 from glassesjax.runs.run import Run
-from glassesjax.runs.verdicts import Passes, passes
+from glassesjax.runs.verdicts import Passes
 from glassesjax.statistics.intervals import LEAST_BLOCKS, Interval
+from glassesjax.studies.perplexity.format_summary import FormatSummary, summarize_formats
 from glassesjax.studies.perplexity.records import PerplexityConstants, PerplexityRow
-from glassesjax.studies.perplexity.totals import FULL, CellName, LossSource, Totals
+from glassesjax.studies.perplexity.totals import FULL, CellName, LossSource, Totals, ratio_of
 
 WINDOW = "window"  # it keeps the newest tokens alone
-LARGEST = 700.0  # of a logarithm whose exponential float64 has
 
 
 class AtPosition(NamedTuple):
@@ -132,10 +132,14 @@ class SizeSummary:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PerplexitySummary:
-    """Summary of a perplexity run."""
+    """Summary of a perplexity run; all but that of formats is of the first."""
 
     passes: Passes
     """Of the segments of all policies."""
+    formats: list[FormatSummary]
+    """In the order of the run."""
+    num_format_cells: int
+    """Policies and sizes in all formats."""
     text: str
     span: str
     ranking_obstacle: Obstacle | None
@@ -189,6 +193,14 @@ class PerplexitySummary:
         return next((each for each in self.cells if each.cell.policy == FULL), None)
 
     @property
+    def compared(self) -> list[CellName]:
+        """Cells of which formats are drawn: the full cache, else those of the smallest size."""
+        if self.full is not None:
+            return [self.full.cell]
+        least = min(each.cell.slots for each in self.cells)
+        return [each.cell for each in self.cells if each.cell.slots == least]
+
+    @property
     def slots(self) -> list[int]:
         """Sizes of the cache, ascending; not that of a full one."""
         return [size.slots for size in self.sizes]
@@ -214,8 +226,11 @@ def summarize(run: Run[PerplexityRow, PerplexityConstants]) -> PerplexitySummary
     ranked = [each for each in ranked if each.cell.policy != SHORT]
     others = [each for each in ranked if each.cell.policy != WINDOW]
     full = totals(totals.full).perplexity if totals.full else None
+    formats = summarize_formats(run)
     return PerplexitySummary(
-        passes=passes(row.finite for row in run.rows),
+        passes=formats[0].passes,
+        formats=formats,
+        num_format_cells=sum(len(each.cells) for each in formats),
         text=shared.text,
         span=shared.span,
         ranking_obstacle=shared.ranking_obstacle,
@@ -310,7 +325,7 @@ def _size(totals: Totals, slots: int) -> SizeSummary:
 def _pair(totals: Totals, first: CellName, second: CellName) -> PairSummary:
     gap = totals.difference(first, second)
     # A ratio of perplexities is the exponential of the difference of mean losses, ends included.
-    ratio = Interval(*(math.inf if log >= LARGEST else math.exp(log) for log in gap))
+    ratio = Interval(*map(ratio_of, gap))
     return PairSummary(
         first=first,
         second=second,

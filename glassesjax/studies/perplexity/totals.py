@@ -15,6 +15,7 @@ from glassesjax.studies.perplexity.records import PerplexityConstants, Perplexit
 from glassesjax.studies.perplexity.rows import block_sums, block_tokens
 
 LossSource = Literal["tokens", "blocks"]
+LARGEST = 700.0  # of a logarithm whose exponential float64 has
 FULL = "full"  # it evicts nothing, and has a size of its own
 
 
@@ -37,7 +38,7 @@ class Total(NamedTuple):
     def perplexity(self) -> float:
         """The exponential of the mean loss; infinite where float64 ends, or where there is none."""
         mean = self.nll / self.tokens
-        return math.exp(mean) if mean < 700 else math.inf
+        return math.exp(mean) if mean < LARGEST else math.inf
 
     @property
     def speed(self) -> float:
@@ -45,23 +46,45 @@ class Total(NamedTuple):
         return self.tokens / self.seconds
 
 
+def formats_of(run: Run[PerplexityRow, PerplexityConstants]) -> list[str | None]:
+    """Formats of the rows, in their order; None of a run with one."""
+    return list(dict.fromkeys(row.format for row in run.rows)) or [None]
+
+
+def ratio_of(difference: float) -> float:
+    """The ratio of perplexities with that difference of mean losses.
+
+    Returns:
+      Its exponential; infinite where float64 ends.
+    """
+    return math.inf if difference >= LARGEST else math.exp(difference)
+
+
 class Totals:
-    """A run by policy and size.
+    """A run in one format, by policy and size.
 
     Args:
-      run: Of the perplexity study; only segments that all policies and sizes have read count, so
-        that a run that was cut off compares the same tokens.
+      run: Of the perplexity study; only segments that all formats, policies and sizes have read
+        count, so that a run that was cut off compares the same tokens.
+      format: One of the rows' formats; the first if absent.
 
     Raises:
       BadInput: There is no segment that all have read.
     """
 
-    def __init__(self, run: Run[PerplexityRow, PerplexityConstants]) -> None:
+    def __init__(
+        self, run: Run[PerplexityRow, PerplexityConstants], format: str | None = None
+    ) -> None:
+        chosen = formats_of(run)[0] if format is None else format
         # By policy and size, then by window and start of the segment.
         cells: dict[CellName, dict[tuple[int, int], PerplexityRow]] = {}
+        segments: dict[tuple[str | None, CellName], set[tuple[int, int]]] = {}
         for row in run.rows:
-            cells.setdefault(CellName(row.policy, row.slots), {})[row.window, row.start] = row
-        read = [set(rows) for rows in cells.values()]
+            name = CellName(row.policy, row.slots)
+            segments.setdefault((row.format, name), set()).add((row.window, row.start))
+            if row.format == chosen:
+                cells.setdefault(name, {})[row.window, row.start] = row
+        read = list(segments.values())
         # A run may be cut off: policies are compared on the same tokens.
         common = set.intersection(*read) if read else set()
         if not common:
@@ -129,13 +152,32 @@ class Totals:
         """
         if first > second:  # one draw for both orders
             return self.difference(second, first).turned
-        own, other = self._blocks(first), self._blocks(second)
+        return self._paired(first, self, second)
+
+    def perplexity(self, cell: CellName) -> Interval:
+        """The perplexity of a policy and size with its interval, over the blocks of the text.
+
+        The interval's ends are NaN where ``difference`` has none.
+        """
+        own = self._blocks(cell)
+        total = self(cell)
+        if own is None or self._obstacle:
+            return Interval(total.perplexity, math.nan, math.nan)
+        mean = paired_difference(own, np.zeros_like(own), self._tokens)
+        return Interval(total.perplexity, *map(ratio_of, mean[1:]))
+
+    def against(self, cell: CellName, other: "Totals") -> Interval:
+        """Mean loss of a policy and size less the same in another format, in nats a token."""
+        return self._paired(cell, other, cell)
+
+    def _paired(self, first: CellName, other: "Totals", second: CellName) -> Interval:
+        own, others = self._blocks(first), other._blocks(second)
         # Without blocks, or where nothing can be ranked, a value without an interval.
-        if own is None or other is None or self._obstacle:
-            each = [self(cell) for cell in (first, second)]
+        if own is None or others is None or self._obstacle:
+            each = self(first), other(second)
             gap = each[0].nll / each[0].tokens - each[1].nll / each[1].tokens
             return Interval(gap, math.nan, math.nan)
-        return paired_difference(own, other, self._tokens)
+        return paired_difference(own, others, self._tokens)
 
     def _blocks(self, cell: CellName) -> np.ndarray | None:
         """Losses of each block of the text, in order; None where a row does not have them."""

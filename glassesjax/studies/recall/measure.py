@@ -19,8 +19,8 @@ from glassesjax.model.config import DecoderConfig
 from glassesjax.model.narrow import under
 from glassesjax.model.opening import open_one
 from glassesjax.model.tokenizer import TextTokenizer
-from glassesjax.precision import RoundingPlan
-from glassesjax.runs.constants import DTYPES
+from glassesjax.precision import F64
+from glassesjax.runs.model_fields import overflow_fields, with_overflow
 from glassesjax.studies.recall.reading import Cell, Reading, Subject, longest, reading, written
 from glassesjax.studies.recall.records import RecallRow
 from glassesjax.studies.recall.rows import recall_rows
@@ -82,7 +82,7 @@ def cells(
     Raises:
       BadInput: A policy cannot work with a number of slots, or the context is too short.
     """
-    length, dtype = longest(readings), DTYPES[settings.format]
+    length, dtype = longest(readings), settings.plan.dtype
     resolved: dict[tuple[str, int], Cell] = {}
     for name, budget in itertools.product(settings.policies, settings.slots):
         rule, baseline = named_policy(name, TRUNCATED), TRUNCATED if name == TRUNCATED else ""
@@ -117,8 +117,8 @@ def measure(
       The name of each passage and policy, and its rows, one a depth.
     """
     # Only while it computes: whoever takes the rows keeps their own setting.
-    with jax.enable_x64(settings.format == "f64"):
-        plan = RoundingPlan.of_dtype(DTYPES[settings.format])
+    with jax.enable_x64(settings.plan.carrier == F64):
+        plan = settings.plan
         model = unroll(under(subject.model.decoder, plan))
     for one, cell in itertools.product(subject.readings, subject.cells):
         passage = one.passage
@@ -128,10 +128,12 @@ def measure(
             continue
         size = state_bytes(model.outer.config, cell.policy, cell.slots, plan.dtype)
         mode, tokenizer, words = settings.mode, subject.tokenizer, settings.words
-        with jax.enable_x64(settings.format == "f64"):
+        with jax.enable_x64(settings.plan.carrier == F64):
             rows = recall_rows(
                 model, one, cell, size=size, mode=mode, tokenizer=tokenizer, words=words
             )
-            rows = list(rows)  # computed here, where the setting holds
+            find = functools.partial(overflow_fields, subject.model.decoder, plan, one.tokens)
+            # Computed here, where the setting holds.
+            rows = with_overflow(rows, lambda row: not row.finite, find)
         name = f"{passage.task} {passage.length} {passage.number}"
         yield f"{name}: {cell.name} with {cell.slots} slots", rows

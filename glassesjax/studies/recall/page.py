@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from glassesjax.report.colors import policy_color
-from glassesjax.report.models import model_name
+from glassesjax.report.models import arithmetic_facts, model_name
 from glassesjax.report.render import Plot, page, words
 from glassesjax.runs.run import Run
 from glassesjax.studies.recall.cells import panels, read_cells
@@ -44,7 +44,7 @@ def recall_page(
             f"passages of {words(summary.lengths)} tokens",
             f"answers: {summary.answers}",
             f"read {words(dict.fromkeys(row.prefill for row in run.rows))}",
-            known.dtype,
+            *arithmetic_facts(known.dtype, known.rounding),
         ],
         figure=figures["depth"],
         by_size=[(p, figures[name]) for p in summary.panels if (name := slots_name(p)) in figures],

@@ -4,7 +4,8 @@ import dataclasses
 from typing import Literal
 
 from glassesjax.cache.policies import PrefillMode
-from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.constants import ArithmeticConstants
+from glassesjax.runs.overflow_fields import OverflowFields
 from glassesjax.runs.row_schema import RowSchema
 
 
@@ -56,6 +57,7 @@ class RecallRow:
     nats a token; null where it is not finite."""
     finite: bool
     """Whether ``gold_nll`` is finite; where it is not, the command ends with status 1."""
+    overflow: OverflowFields | None = None
     gold_tokens: int
     """Tokens of the expected answer."""
     retained_share: float
@@ -64,7 +66,7 @@ class RecallRow:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RecallConstants(ModelConstants):
+class RecallConstants(ArithmeticConstants):
     """Fields shared by all answers of a process."""
 
     positions: str
@@ -73,10 +75,6 @@ class RecallConstants(ModelConstants):
     """The setting."""
     hint: int
     """The setting."""
-    dtype: str
-    """Of the arrays that were computed with."""
-    rounding: str
-    """Name of the rounding plan: ``none``, nothing is rounded on purpose."""
     num_layers: int
     """Of the model."""
 

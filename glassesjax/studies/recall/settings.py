@@ -10,6 +10,9 @@ from glassesjax.cache.budget_text import check_budget
 from glassesjax.cache.policies import PrefillMode
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import is_toy
+from glassesjax.precision.arithmetic import model_plan
+from glassesjax.precision.plan import RoundingPlan
+from glassesjax.runs.formats import Format, checked_format
 from glassesjax.runs.study import Devices
 from glassesjax.settings import check_each, check_settings
 
@@ -46,8 +49,8 @@ class RecallSettings:
     mode: PrefillMode = "exact"
     """Eviction in prefill of passage and question: per token (exact), one-shot after each of the
     two (one_shot), or after every 256 and 64 tokens (chunked)."""
-    format: Literal["f32", "f64"] = "f32"
-    """Arithmetic of the passes."""
+    format: Format = "f32"
+    """A plan by name."""
     seed: int = 0
     """Seed of the choice of passages; of a run folder, which decoder."""
     devices: Devices = 1
@@ -56,6 +59,7 @@ class RecallSettings:
         check_settings(self)
         names = distinct_policies(self.policies, beside=(TRUNCATED,))
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
+        object.__setattr__(self, "format", checked_format(self.format))
         for budget in self.slots:
             check_budget(budget)
         check_each(
@@ -79,3 +83,8 @@ class RecallSettings:
         # The full cache has one size, whatever the slots.
         ways = sum(1 if name == "full" else len(self.slots) for name in self.policies)
         return ways * len(self.tasks) * len(self.lengths) * self.items
+
+    @property
+    def plan(self) -> RoundingPlan:
+        """Rounding plan of the passes."""
+        return model_plan(self.format)

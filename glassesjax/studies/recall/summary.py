@@ -266,7 +266,11 @@ def summarize(run: Run[RecallRow, RecallConstants]) -> RecallSummary:
     orders = [order for panel in known for order in panel.orders]
     gaps = [gap for order in orders for gap in order.gaps]
     return RecallSummary(
-        passes=passes(row.finite for row in run.rows),
+        passes=passes(
+            (row.finite for row in run.rows),
+            rounding=run.constants.rounding,
+            overflows=(row.overflow for row in run.rows),
+        ),
         answers=len(run.rows),
         panels=known,
         full_hits=sum(row.exact for row in full),

@@ -32,14 +32,13 @@ from glassesjax.model.opening import (
 )
 from glassesjax.model.tiling import TILING
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.precision import RoundingPlan
+from glassesjax.precision import F64
+from glassesjax.runs.model_fields import overflow_fields
 from glassesjax.studies.retention.records import RetentionRow
 from glassesjax.studies.retention.rows import Subject, retention_rows
 from glassesjax.studies.retention.settings import RetentionSettings
 from glassesjax.tasks.sequences import BOS, run_family
 from glassesjax.tasks.text import DEFAULT_TEXT, read_text
-
-DTYPES = {"f32": jnp.float32, "f64": jnp.float64}
 
 
 def open_subject(settings: RetentionSettings) -> Subject:
@@ -68,7 +67,7 @@ def open_subject(settings: RetentionSettings) -> Subject:
     for name in settings.policies:
         rule = policy(name)
         check_context(header.config, rule, len(tokens))
-        length, dtype = len(tokens), DTYPES[settings.format]
+        length, dtype = len(tokens), settings.plan.dtype
         for budget in settings.slots:
             slots = resolve_slots(budget, header.config, rule, length=length, dtype=dtype)
             cells[name, slots] = rule  # once, where budgets come to the same number of slots
@@ -95,14 +94,12 @@ def measure(
     """
     full = _Full(settings, subject)
     texts = [subject.model.tokenizer.token_text(token) for token in subject.tokens]
-    tokens, plan = (
-        np.asarray(subject.tokens, np.int32),
-        RoundingPlan.of_dtype(DTYPES[settings.format]),
-    )
+    tokens, plan = np.asarray(subject.tokens, np.int32), settings.plan
     for (name, slots), rule in subject.cells.items():
         if done({"policy": name, "slots": slots, "kind": "summary"}):
             continue
-        with jax.enable_x64(settings.format == "f64"):
+        overflow = None
+        with jax.enable_x64(plan.carrier == F64):
             decoder, parts, finite = under(subject.model.decoder, plan), [], True
             # Representations and evictions alone: no logits are made.
             for part in prefill(unroll(decoder), tokens, rule, slots=slots):
@@ -110,12 +107,15 @@ def measure(
                 finite &= bool(jnp.isfinite(part.y).all())
             # By chunk and layer -> for each layer (groups, seq)
             evicted = [eviction_steps(layer, len(tokens)) for layer in zip(*parts, strict=True)]
+            if not finite:
+                overflow = overflow_fields(subject.model.decoder, plan, tokens)
         rows = retention_rows(
             subject.tokens,
             texts,
             evicted,
             (name, slots),
             finite=finite,
+            overflow=overflow,
             text_perplexity=full.perplexity,
         )
         yield f"{name} with {slots} slots", list(rows)
@@ -134,8 +134,8 @@ class _Full:
         model, tokens = self._subject.model, np.asarray(self._subject.tokens, np.int32)
         if ranking_obstacle(model) or len(tokens) < 2:
             return None
-        with jax.enable_x64(self._settings.format == "f64"):
-            plan, rule = RoundingPlan.of_dtype(DTYPES[self._settings.format]), policy("full")
+        with jax.enable_x64(self._settings.plan.carrier == F64):
+            plan, rule = self._settings.plan, policy("full")
             decoder = under(model.decoder, plan)
             empty = empty_state(decoder.config, rule, len(tokens), plan.dtype)
             cell = Cell("full", rule, len(tokens))

@@ -7,7 +7,7 @@ import numpy as np
 
 from glassesjax.cache.obstacles import OBSTACLES, text_title
 from glassesjax.report.colors import policy_color
-from glassesjax.report.models import model_name
+from glassesjax.report.models import arithmetic_facts, model_name
 from glassesjax.report.render import Plot, answer, csv_text, page
 from glassesjax.report.tokens import visible
 from glassesjax.runs.run import Run
@@ -57,7 +57,12 @@ def retention_page(
         run=run,
         summary=summary,
         model=model,
-        facts=[shared.weights or model, *text, *counts, shared.dtype],
+        facts=[
+            shared.weights or model,
+            *text,
+            *counts,
+            *arithmetic_facts(shared.dtype, shared.rounding),
+        ],
         obstacle=OBSTACLES.get(shared.ranking_obstacle) if shared.ranking_obstacle else None,
         few_blocks=summary.cells[0].blocks < LEAST_BLOCKS,
         figure=figures["positions"],

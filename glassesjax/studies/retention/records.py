@@ -10,7 +10,8 @@ from glassesjax.cache.obstacles import (
     Obstacle,
     unstated_obstacle,
 )
-from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.constants import ArithmeticConstants
+from glassesjax.runs.overflow_fields import OverflowFields
 from glassesjax.runs.row_schema import RowSchema
 from glassesjax.tasks.word_classes import CLASSES
 
@@ -20,7 +21,7 @@ CLASS_TITLES = {name: title for title, name in CLASS_NAMES.items()}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RetentionConstants(ModelConstants):
+class RetentionConstants(ArithmeticConstants):
     """Study, model and weights, the text, and how it is read."""
 
     positions: str
@@ -32,10 +33,6 @@ class RetentionConstants(ModelConstants):
     """Why nothing can be ranked on this model and text; missing where it can."""
     prefill: Literal["exact"]
     """Evictions are decided as if token by token."""
-    dtype: Literal["float32", "float64"]
-    """Of the arrays that the passes were done in."""
-    rounding: Literal["none"]
-    """Nothing is rounded on purpose."""
     num_layers: int
     """Of the model."""
     prompt_tokens: int
@@ -149,6 +146,7 @@ class SummaryRow(CellFields):
     """Share of tokens that at least one decision caches after the last step, from 0 to 1."""
     cached_everywhere: float
     """Share of tokens that all decisions cache after the last step, from 0 to 1."""
+    overflow: OverflowFields | None = None
     text_perplexity: float | None = None
     """Of the text, with everything cached; missing for random digits, or a text of one token."""
 

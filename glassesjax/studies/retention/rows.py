@@ -15,6 +15,7 @@ from glassesjax.cache.retention import (
     survival_mean,
 )
 from glassesjax.model.pretrained import LanguageModel
+from glassesjax.runs.overflow_fields import OverflowFields
 from glassesjax.studies.retention.records import (
     CLASS_NAMES,
     ClassRow,
@@ -42,6 +43,7 @@ def retention_rows(
     cell: tuple[str, int],
     *,
     finite: bool | None = True,
+    overflow: OverflowFields | None = None,
     text_perplexity: float | None = None,
 ) -> Iterator[RetentionRow]:
     """The rows of one cell; the summary closes it.
@@ -52,6 +54,7 @@ def retention_rows(
       evicted: For each layer, when each of its decisions evicted each token.
       cell: Policy and slots.
       finite: Whether the representations are.
+      overflow: Where the pass overflows first, if it does.
       text_perplexity: Of the text, with everything cached.
     """
     every = np.concatenate(evicted)  # (groups, seq) of each layer -> (decisions, seq)
@@ -87,6 +90,7 @@ def retention_rows(
         overlap=float(pairs.mean()) if len(pairs) else None,
         cached_somewhere=float(cut.any(axis=0).mean()),
         cached_everywhere=float(cut.all(axis=0).mean()),
+        overflow=overflow,
         text_perplexity=text_perplexity,
     )
 

@@ -1,12 +1,14 @@
 """Settings of the retention study."""
 
 import dataclasses
-from typing import Literal
 
 from glassesjax.cache.budget_text import check_budget
 from glassesjax.cache.policies import distinct_policies, policy
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, is_toy
+from glassesjax.precision.arithmetic import model_plan
+from glassesjax.precision.plan import RoundingPlan
+from glassesjax.runs.formats import Format, checked_format
 from glassesjax.runs.study import Devices, ModelName
 from glassesjax.settings import check_each, check_settings
 
@@ -27,8 +29,8 @@ class RetentionSettings:
     slots: tuple[str, ...] = ("256",)
     """Capacities of each layer: tokens (256), a share of the text (12.5%), or bytes of the whole
     state (2MiB)."""
-    format: Literal["f32", "f64"] = "f32"
-    """Arithmetic of the passes."""
+    format: Format = "f32"
+    """A plan by name."""
     positions: str = "none"
     """For toy: the positional encoding."""
     seed: int = 0
@@ -39,6 +41,7 @@ class RetentionSettings:
         check_settings(self)
         names = distinct_policies(self.policies)
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
+        object.__setattr__(self, "format", checked_format(self.format))
         for budget in self.slots:
             check_budget(budget)
         check_each(
@@ -61,3 +64,8 @@ class RetentionSettings:
         if self.text is not None and is_toy(self.model):
             expected = "Expected --text with a model that reads text, got toy"
             raise BadInput(f"{expected}, which reads random digits: leave --text out.")
+
+    @property
+    def plan(self) -> RoundingPlan:
+        """Rounding plan of the passes."""
+        return model_plan(self.format)

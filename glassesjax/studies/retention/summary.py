@@ -21,7 +21,7 @@ from glassesjax.studies.retention.cells import (
     read_cells,
 )
 from glassesjax.studies.retention.paper import PAPER_SLOTS, PAPER_STEPS
-from glassesjax.studies.retention.records import RetentionConstants, RetentionRow
+from glassesjax.studies.retention.records import RetentionConstants, RetentionRow, SummaryRow
 from glassesjax.tasks.word_classes import CLASSES
 
 FEW = 10  # tokens that a class must have for an interval
@@ -177,7 +177,11 @@ def summarize(run: Run[RetentionRow, RetentionConstants]) -> RetentionSummary:
     policies, counts = run.settings.get("policies", ()), Counter(each.policy for each in cells)
     perplexity = whole[0].summary.text_perplexity
     return RetentionSummary(
-        passes=passes(row.finite for row in run.rows),
+        passes=passes(
+            (row.finite for row in run.rows),
+            rounding=run.constants.rounding,
+            overflows=(row.overflow for row in run.rows if isinstance(row, SummaryRow)),
+        ),
         ranking_obstacle=obstacle,
         text_perplexity=perplexity,
         known_text=perplexity is not None and may_know(perplexity),

@@ -3,7 +3,6 @@
 import functools
 import itertools
 import math
-import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, Number, charted
-from glassesjax.report.colors import format_color
+from glassesjax.report.colors import format_color, series_of
 from glassesjax.report.labels import End, names_at_ends
 from glassesjax.report.numbers import number, percent
 from glassesjax.report.ticks import Limits, doublings, log_axis, set_ticks, up
@@ -46,11 +45,6 @@ MEASURES = {name: {"bound": "printed bound"}.get(name, name) for name in ORDERED
 def state_of(row: PairRow) -> int:
     """Which of ``STATES`` a pair is in."""
     return 2 if row.collision else 0 if row.correct else 1
-
-
-def series_of(format: str) -> str:
-    """A format as the name of a series: what a format may have beside letters is replaced."""
-    return re.sub(r"[^\w+-]", "_", format)
 
 
 def format_colors(decoders: Sequence[TrainedDecoder]) -> dict[str, str]:

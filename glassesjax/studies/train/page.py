@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from glassesjax.report.chart import Chart
+from glassesjax.report.colors import series_of
 from glassesjax.report.render import Plot, page, plots
 from glassesjax.runs.run import Run
 from glassesjax.studies.train.cells import TrainedDecoder, Training, decoders_of, influences_of
@@ -13,7 +14,6 @@ from glassesjax.studies.train.charts import (
     STATES,
     format_colors,
     hero_of,
-    series_of,
     signals_of,
     state_of,
 )

@@ -34,6 +34,7 @@ from glassesjax.theory.failing import (
     surely_confused,
     uniform_share,
 )
+from glassesjax.theory.storage import uniform_length
 from glassesjax.trace.decay import fit_decay
 
 REFERENCE = "f64"  # the format of rows of the wide pass
@@ -203,9 +204,10 @@ def _failure_lengths(
         fit_decay([wide.lengths[at] for at in kept], [float(values[at]) for at in kept])
         for values in (predicted.signal, distance)
     )
-    # Weights 1/n of uniform attention. An integer's scale is of a whole array, not of one weight.
+    # Weights 1/n of uniform attention. A scale by the values is of a whole array, not of a weight.
     fmt, floats = plan.formats.get(Site.ATTN_WEIGHTS), plan.formats.values()
-    shares = uniform_share(fmt, lengths[-1]) if isinstance(fmt, FloatFormat) else (None, None)
+    collides = uniform_share(fmt, lengths[-1])[0] if isinstance(fmt, FloatFormat) else None
+    lost = uniform_length(plan)
     bits = {each.mantissa_bits for each in floats if isinstance(each, FloatFormat)}
     return FailureLengths(
         predicted=settled_from(lengths, predicted.apart),
@@ -232,8 +234,8 @@ def _failure_lengths(
         reach=lengths[-1],
         contradictions=int(np.sum(predicted.contradicted)),
         mantissa_bits=bits.pop() if len(bits) == 1 else None,
-        share_collides=shares[0],
-        share_lost=shares[1],
+        share_collides=collides,
+        share_lost=None if lost is None or lost > lengths[-1] else lost,
     )
 
 

@@ -423,7 +423,8 @@ class FailureLengths:
     """n from which 1/n and 1/(n + 1) are one number in the format of the attention weights; missing
     where that rounds nothing, or beyond ``reach``."""
     share_lost: int | None = None
-    """n from which 1/n is zero there; missing likewise."""
+    """n from which n and n + 1 equal weights are one number, in the order of the plan: stored as
+    zeros, or counted no more by the softmax's sum; missing where there is none up to ``reach``."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@ from studies.made_diverged import check_diverged, check_sound, faults, words_of
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
 from glassesjax.model.pretrained import open_model
+from glassesjax.runs.overflow_fields import OverflowFields
 from glassesjax.runs.record import names, to_row
 from glassesjax.studies.bounded.measure import BoundedSettings, cells, measure
 from glassesjax.studies.bounded.panels import token_panels
@@ -142,8 +143,8 @@ def test_a_finished_cell_is_not_measured_again(rows, model):
 
 
 def test_every_field_is_there_somewhere(rows):
-    of_estimates = {"standard_error", "along_standard_error"}
-    assert set().union(*rows) == {*names(DistanceRow), *names(TokenRow)} - of_estimates
+    others = {"standard_error", "along_standard_error", *names(OverflowFields)}
+    assert set().union(*rows) == {*names(DistanceRow), *names(TokenRow)} - others
 
 
 def test_what_all_rows_share_says_how_was_measured():

@@ -1,9 +1,9 @@
 """Rows of a collapse run that never was: every field of a real one, every number known."""
 
-from glassesjax.precision import float_format
 from glassesjax.runs.constants import ModelConstants
 from glassesjax.runs.record import from_row
 from glassesjax.runs.run import Run
+from glassesjax.studies.collapse.formats import cell_format
 from glassesjax.studies.collapse.records import ROWS
 from glassesjax.studies.collapse.run import result
 
@@ -51,9 +51,12 @@ def made_rows(
     lengths=LENGTHS,
     signal=lambda n: 1 / n,
     token="1",
+    overflow=(),
     **layers,
 ):
     """Signal as given, noise of eight unit roundoffs, all that is below half of one equal.
+
+    Formats of ``overflow`` are not finite from length 4 on.
 
     Theorem 4.2 of the layers is in rows of the first format and the longest length, as given.
     """
@@ -67,15 +70,30 @@ def made_rows(
         for family in families
         for n in lengths
         for row in _rows(where, name, family, n, signal, token)
+        for row in [_lost(row, n) if name in overflow and n >= 4 else row]
     ]
 
 
+def _lost(row, n):
+    """A row of a format's own arithmetic that is not finite."""
+    if row["mode"] == "reference":
+        return row
+    detected = ("cosine", "chance", "projection", "projection_noise", "detectable")
+    kept = {name: value for name, value in row.items() if name not in detected}
+    first = (row["curve"], row["norm"], n) == ("signal", "l2", 4)
+    site = {"overflow_site": "residual", "overflow_layer": 2} if first else {}
+    return kept | {"distance": None, "resolution": None} | site
+
+
 def _rows(positions, name, family, n, signal, token):
-    unit_roundoff = float_format(name).unit_roundoff
+    known = cell_format(name)
+    unit_roundoff = known.unit_roundoff
     noise, gap = NOISE * unit_roundoff, signal(n)
-    own = "native" if name in ("f32", "bf16", "f16") else "simulated"
+    own = known.plan.mode
     lost = gap is not None and gap < unit_roundoff / 2
-    distances = {("signal", "reference"): gap, ("rounded", "reference"): 0.0 if lost else gap}
+    distances = {("signal", "reference"): gap}
+    if known.storage is not None:
+        distances["rounded", "reference"] = 0.0 if lost else gap
     if name != "f64":  # which is the wide arithmetic itself
         distances["signal", own] = None if gap is None else max(gap, noise)
         distances["noise_floor", own] = noise

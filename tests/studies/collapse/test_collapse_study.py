@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made_decoders import passed
 from studies.made_diverged import check_diverged, faults, words_of
 
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.model.narrow import under
 from glassesjax.model.pretrained import open_model
-from glassesjax.precision import BF16, F64, RoundingPlan, float_format
+from glassesjax.precision import BF16, F64, RoundingPlan, float_format, named_plan
 from glassesjax.runs.record import names, to_row
 from glassesjax.runs.rows import read_rows
 from glassesjax.studies.collapse import layers
@@ -26,6 +27,7 @@ from glassesjax.trace import collapse as trace_collapse
 from glassesjax.trace import noise
 from glassesjax.trace.collapse import NORMS
 from glassesjax.trace.decay import fit_decay, loglog_slope
+from glassesjax.trace.overflow import first_overflow
 
 pytestmark = pytest.mark.usefixtures("one_program")
 
@@ -56,7 +58,15 @@ def test_every_row_is_there_once(rows):
 
 
 def test_every_field_is_there_somewhere(rows):
-    assert set().union(*rows) == set(names(CollapseRow))
+    # An overflow is in a run of its own.
+    assert set().union(*rows) == set(names(CollapseRow)) - {"overflow_site", "overflow_layer"}
+
+
+def test_rows_have_a_formats_own_name():
+    settings = dataclasses.replace(SETTINGS, formats=("bfloat16", "half", "e4m3fn_sat"))
+    assert settings.formats == ("bf16", "f16", "e4m3fn_sat")
+    with pytest.raises(ValueError, match="different --formats, got bf16 and bfloat16, one plan"):
+        dataclasses.replace(SETTINGS, formats=("bf16", "bfloat16"))
 
 
 def test_the_mode_is_the_formats(rows):
@@ -237,6 +247,10 @@ def test_cells_that_are_done_are_left_out(rows):
         ({"families": ("twos",)}, "'twos'"),
         ({"formats": ("f31",)}, "f31"),
         ({"formats": ()}, "one or more different --formats"),
+        ({"formats": ("bf17",)}, "did you mean 'bf16'"),
+        ({"formats": ("bf16@weight",)}, "did you mean 'bf16@weights'"),
+        ({"formats": ("f32", "int8")}, "rounds each token by itself, got 'int8'"),
+        ({"formats": ("bf16", "native-bf16")}, "bf16 and native-bf16, one plan"),
         ({"positions": ("spiral",)}, "'spiral'"),
         ({"model": "smollm2", "positions": ("rotary",)}, "has its own"),
         ({"seed": -1}, "a seed from 0"),
@@ -286,6 +300,99 @@ def test_the_overflow_of_a_format_is_a_result(overflowing):
     lost = [row for row in own if row["distance"] is None]
     assert lost
     assert {row.get("detectable") for row in lost} == {None}
+
+
+def test_an_overflow_is_named_by_its_site(overflowing):
+    """In the row of the first length, of its own arithmetic in L2; and in the answer."""
+    rows, _, said = overflowing
+    named = [row for row in rows if "overflow_site" in row]
+    for family in SETTINGS.families:
+        own = pick(rows, format="e2m2", family=family, mode="simulated", curve="signal", norm="l2")
+        first = min(row["length"] for row in own if row["distance"] is None)
+        (row,) = pick(named, family=family)
+        assert (row["length"], row["norm"], row["curve"]) == (first, "l2", "signal")
+    (row,) = pick(named, family="ones_bos")
+    model = open_model("toy", positions="none")
+    tokens = jnp.asarray(model.tokenizer.encode_symbols(("<bos>", *"1" * row["length"])), jnp.int32)
+    first = first_overflow(model.decoder, named_plan("e2m2"), tokens)
+    assert (row["overflow_site"], row["overflow_layer"]) == first
+    site = row["overflow_site"]
+    assert f"e2m2 is not finite in 3 of 3 prompt families, first at {site}" in said
+
+
+PLANS = ("bf16@weights", "e4m3fn@attn_weights", "bf16@all", "int8_channel", "bf16@output")
+
+
+@pytest.fixture(scope="module")
+def planned():
+    """Rows of rounding plans, and of bf16 as the backend computes."""
+    few = {"formats": ("bf16", *PLANS), "families": ("ones_bos",), "lengths": (4, 64)}
+    settings = dataclasses.replace(SETTINGS, **few)
+    model = open_model("toy", positions="none")
+    found = [to_row(row) for _, rows in measure(settings, "none", model) for row in rows]
+    return {name: pick(found, format=name) for name in settings.formats}
+
+
+def test_every_row_names_plan_dtype_and_mode(planned):
+    for name in PLANS:
+        own = pick(planned[name], mode="simulated")
+        assert {(row["dtype"], row["rounding"]) for row in own} == {
+            ("float32", named_plan(name).name)
+        }
+        assert {row["curve"] for row in own} == {"signal", "noise_floor"}
+    assert {row["rounding"] for row in pick(planned["bf16"], mode="native")} == {
+        "native bf16 everywhere"
+    }
+
+
+def test_what_a_plan_stores_is_its_output_or_its_residual_stream(planned):
+    stored = {name: pick(rows, curve="rounded") for name, rows in planned.items()}
+    kept = {"bf16", "bf16@all", "int8_channel", "bf16@output"}
+    assert {name for name, rows in stored.items() if rows} == kept
+    # The resolution in ulp is by the spacing of a reference on stored weights.
+    own = ("format", "resolution")
+    lasting = lambda rows: [{k: v for k, v in row.items() if k not in own} for row in rows]
+    assert lasting(stored["bf16@output"]) == lasting(stored["bf16"])
+    # A format with scales has no spacing of its own, and so no steps.
+    ulp = pick(stored["int8_channel"], norm="ulp")
+    assert ulp
+    assert not any("ulp_distance" in row for row in ulp)
+
+
+def test_the_reference_has_the_weights_of_the_plan(planned):
+    """Those that bf16 rounds too; and unrounded ones, where no weight is rounded."""
+    signal = lambda name: [
+        (row["norm"], row["length"], row["distance"])
+        for row in pick(planned[name], curve="signal", mode="reference")
+        if row["norm"] != "ulp"  # whose unit is what the plan stores in
+    ]
+    assert signal("bf16@weights") == signal("bf16@all") == signal("bf16")
+    assert signal("e4m3fn@attn_weights") == signal("bf16@output") != signal("bf16")
+
+
+def test_the_own_curve_is_the_decoder_under_the_plan(planned):
+    model = open_model("toy", positions="none")
+    prompts = [
+        jnp.asarray(model.tokenizer.encode_symbols(("<bos>", *"1" * n)), jnp.int32) for n in (4, 5)
+    ]
+    # Sums of float32 in another order: of a pass for all prompts, and of one for each. Their
+    # errors may be rounded apart, where a format stores what they made.
+    for name, slack in (("bf16@weights", 1e-4), ("e4m3fn@attn_weights", 1e-4), ("bf16@all", 0.05)):
+        decoder = model.decoder.at(named_plan(name))
+        first, second = (np.asarray(passed(decoder, each)[0][-1]) for each in prompts)
+        wanted = {"curve": "signal", "mode": "simulated", "norm": "linf", "length": 4}
+        (row,) = pick(planned[name], **wanted)
+        apart = float(np.abs(first.astype(np.float64) - second).max())
+        assert row["distance"] == pytest.approx(apart, rel=slack, abs=0)
+
+
+def test_simulated_and_native_bf16_are_one_arithmetic_here(planned):
+    """On a CPU, bit for bit; the names and the modes differ."""
+    names = ("bf16", "bf16@all")
+    own = [[row for row in planned[name] if row["mode"] != "reference"] for name in names]
+    for native, simulated in zip(*own, strict=True):
+        assert native["distance"] == simulated["distance"]
+        assert (native["mode"], simulated["mode"]) == ("native", "simulated")
 
 
 @pytest.mark.slow  # some 170 programs of one operation each

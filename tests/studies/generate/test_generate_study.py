@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from studies.made_diverged import check_diverged, faults, joined
 from glassesjax.cache import policy, replay
 from glassesjax.cli import run
 from glassesjax.model.pretrained import toy_model
+from glassesjax.precision import model_plan
 from glassesjax.runs.record import names, to_row
 from glassesjax.runs.rows import read_rows
 from glassesjax.studies.generate.records import ROWS, AnswerToken, PromptToken
@@ -60,7 +62,9 @@ def test_rows_have_each_key_once_and_name_where_they_were_made(finished):
 
 def test_every_field_is_there_somewhere(finished):
     fields = set().union(*read_rows(finished / "rows.jsonl")) - {"record"}
-    assert fields == {*names(PromptToken), *names(AnswerToken)}
+    # Those of an overflow are in a run of their own.
+    overflow = {"overflow_site", "overflow_layer"}
+    assert fields == {*names(PromptToken), *names(AnswerToken)} - overflow
 
 
 def test_a_row_of_before_says_what_does_not_apply_by_null():
@@ -154,6 +158,8 @@ def test_a_stop_string_ends_the_text_and_is_not_shown(finished, tmp_path, capsys
         (["--prompt", "1", "--temperature", "1", "--top-k", "0"], "top_k at least 1"),
         (["--prompt", "1", "--top-k", "4"], "--temperature over 0"),
         (["--prompt", "1", "--max-tokens", "0"], "--max-tokens of 1 or more"),
+        (["--prompt", "1", "--format", "bf15"], "did you mean 'bf16'?"),
+        (["--prompt", "1", "--format", "int8"], "rounds each token by itself"),
         (["--prompt", "1", "--max-tokens", "9000"], "at most 8192 tokens"),
         (["--prompt", "1", "--position-ids", "compressed"], "rotary positions"),
         (["--prompt", "1", "--stop", ""], "one character or more"),
@@ -184,6 +190,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, capsys, argument
         (("--policy", "h2o"), "policy h2o"),
         (("--positions", "rotary"), "model positions"),
         (("--format", "bf16"), "dtype bfloat16"),
+        (("--format", "bf16@weights"), "with format bf16@weights"),
         (("--slots", "5"), "slots 5"),
         (("--seed", "4"), "with seed 4"),
         (("--temperature", "2"), "temperature 2.0"),
@@ -223,3 +230,46 @@ def test_smollm2_answers_and_ends_its_turn(tmp_path, capsys):
 def test_a_diverged_model_is_said_to_be_one(finished, fault, tmp_path, capsys):
     sizes = ("--prompt", "0123,", "1", "--slots", "4", "--max-tokens", "3")
     check_diverged("generate", (*sizes, *SAMPLED[:-2]), tmp_path, capsys, fault)
+
+
+# What separates a step of the cache from a dense pass: sums of some dozen float32 products in
+# another order through three layers; of bf16, where each may be stored one step of 2^-8 apart.
+PLANS = {"bf16@weights": 1e-4, "e4m3fn@attn_weights": 1e-4, "native-bf16": 0.1}
+
+
+@pytest.fixture(scope="module", params=PLANS)
+def planned(request, tmp_path_factory):
+    """One token under a plan, and the log-probabilities of a dense pass in it and in float32."""
+    out, name = tmp_path_factory.mktemp("planned") / "run", request.param
+    words = ("--format", name, "--seed", "0", *ALONE)
+    assert write(out, *words, prompt=("1,",), count=1, options=()) == 0  # nothing is evicted
+    model = toy_model(seed=0)
+    tokens = jnp.asarray([row["token"] for row in rows_of(out) if row["kind"] == "prompt"])
+    dense = {}
+    for plan in (name, "f32"):
+        decoder = model.decoder.at(model_plan(plan))
+        scores = decoder.logits(decoder(tokens)[0])[-1]
+        dense[plan] = np.asarray(jax.nn.log_softmax(scores))
+    return name, joined(out), dense[name], dense["f32"]
+
+
+def test_a_token_is_chosen_under_its_plan(planned):
+    name, rows, dense, single = planned
+    (row,) = answer(rows)
+    assert row["token"] == int(dense.argmax())
+    assert row["logprob"] == pytest.approx(float(dense.max()), abs=PLANS[name], rel=0)
+    assert float(dense.max()) != float(single.max())
+    plan = model_plan(name)
+    assert (row["format"], row["dtype"]) == (name, plan.dtype.name)
+    assert row["rounding"] == ("none" if name == "native-bf16" else plan.name)
+
+
+def test_an_overflow_is_named_by_its_site(tmp_path, capsys):
+    words = ("--format", "e2m2@residual", *ALONE)
+    assert write(tmp_path / "run", *words, prompt=("1",), count=1, options=()) == 1
+    said = capsys.readouterr().out
+    assert "FAILED the pass under simulated e2m2 residual is not finite, in 1 of 1 rows" in said
+    (row,) = answer(rows_of(tmp_path / "run"))
+    place = f"first at residual in layer {row['overflow_layer']}"
+    assert row["overflow_site"] == "residual"
+    assert f"in the written token, {place}: what is written is no choice" in said

@@ -18,6 +18,7 @@ from glassesjax.errors import BadInput
 from glassesjax.model.language import ModelHeader
 from glassesjax.model.tokenizer import TextTokenizer
 from glassesjax.precision import F64, RoundingPlan
+from glassesjax.runs.overflow_fields import OverflowFields
 from glassesjax.runs.record import names, to_row
 from glassesjax.studies.influence import measure as study
 from glassesjax.studies.influence.measure import (
@@ -251,7 +252,7 @@ def test_estimates_lie_within_their_errors(subject, rows):
     assert (gap <= 5 * np.sqrt(2 / 64) * along**2 + 1e-11 * scale**2).all()
     assert (measured("along_standard_error")[:6] > 0).all()
     assert not any("spectral" in row for row in found)
-    assert set().union(*found) == set(names(InfluenceRow)) - {"spectral"}
+    assert set().union(*found) == set(names(InfluenceRow)) - {"spectral", *names(OverflowFields)}
     every = [open_run(each).constants for each in (settings, SETTINGS)]
     assert [(each.method, each.probes) for each in every] == [("estimated", 64), ("exact", None)]
 
@@ -456,8 +457,8 @@ def test_a_command_estimates_as_well(tmp_path):
 
 
 def test_every_field_is_there_somewhere(rows):
-    of_estimates = {"standard_error", "along_standard_error"}
-    assert set().union(*rows) == set(names(InfluenceRow)) - of_estimates
+    others = {"standard_error", "along_standard_error", *names(OverflowFields)}
+    assert set().union(*rows) == set(names(InfluenceRow)) - others
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made_decoders import passed
 from studies.longform.made_longform import made, run_of
 from studies.made_diverged import check_diverged, faults, words_of
+from studies.made_plans import OVERFLOW, OVERFLOWS, PLANS, check_constants, check_overflow
 
 from glassesjax.cache import policy, replay, unroll
 from glassesjax.errors import BadInput
@@ -241,7 +243,47 @@ def test_bad_input_is_said_before_anything_is_written(fields, said):
 
 
 def test_every_field_is_there_somewhere(rows):
-    assert set().union(*rows) == set(names(LongformRow))
+    assert set().union(*rows) == set(names(LongformRow)) - OVERFLOW
+
+
+@pytest.fixture(scope="module", params=[*PLANS, OVERFLOWS])
+def planned(request, subject, tmp_path_factory):
+    """A run of short texts under a plan, and the losses of a dense pass."""
+    own = {"policies": ("tova",), "samples": 1, "temperature": 0.0, "max_tokens": 2}
+    settings = dataclasses.replace(SETTINGS, **own, format=request.param)
+    result = STUDY.run(settings, tmp_path_factory.mktemp("planned") / "run")
+    decoder, losses = subject.model.decoder.at(settings.plan), []
+    for row in result.run.rows:
+        text = subject.model.tokenizer.encode_symbols(tuple(row.text))
+        tokens = np.asarray([*subject.prompt, *text], np.int32)
+        scores = np.asarray(decoder.logits(passed(decoder, jnp.asarray(tokens))[0]), np.float64)
+        at = np.arange(len(subject.prompt) - 1, len(tokens) - 1)
+        each = (
+            np.log(np.exp(scores).sum(axis=-1))
+            - scores[np.arange(len(scores)), np.roll(tokens, -1)]
+        )
+        losses.append(each[at].mean())
+    return request.param, result, losses
+
+
+def test_texts_are_written_and_scored_under_the_plan(planned):
+    name, result, losses = planned
+    if name not in PLANS:  # the overflow below
+        return
+    check_constants(result.run.constants, name)
+    assert [row.policy for row in result.run.rows] == ["full", "tova"]
+    for row, loss in zip(result.run.rows, losses, strict=True):
+        assert row.loss.full_nll == pytest.approx(loss, abs=PLANS[name], rel=0)
+
+
+def test_an_overflow_is_named_by_its_site(planned):
+    name, result, losses = planned
+    if name in PLANS:
+        assert result.summary.passes.failures == []
+        return
+    assert not np.isfinite(losses).any()
+    check_overflow(result.summary, list(map(to_row, result.run.rows)))
+    assert "first at residual in layer" in result.headline
 
 
 def test_a_row_of_before_says_what_does_not_apply_by_null():

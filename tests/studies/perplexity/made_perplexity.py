@@ -57,16 +57,39 @@ def _row(policy, slots, window, start, perplexity):
 
 def run_of(rows, arrays=None, **changes):
     """The run that has these rows and arrays; its constants may be changed."""
-    constants = CONSTANTS | changes
+    formats = list(dict.fromkeys(row["format"] for row in rows if "format" in row))
+    if formats:
+        changes |= {"dtype": None, "rounding": None}
+    constants = {name: v for name, v in (CONSTANTS | changes).items() if v is not None}
     return Run(
-        settings={"study": "perplexity", "model": "toy", "text": "<script>alert(1)</script>"},
+        settings={
+            "study": "perplexity", "model": "toy", "text": "<script>alert(1)</script>",
+            "formats": formats or ["f32"],
+        },
         rows=[ROWS.read(row) for row in rows],
         numbers=[0] * len(rows),
         records=[constants | PROVENANCE],
         constants=from_row(PerplexityConstants, constants),
         provenance={"command": "glassesjax perplexity toy"},
         arrays=arrays or {},
-    )
+    )  # fmt: skip
+
+
+def in_formats(rows, factors):
+    """The rows once for each format, with these perplexities over their own; None overflows."""
+    for name, factor in factors.items():
+        for row in rows:
+            tokens = block_tokens(row["start"], row["tokens"])
+            moved = {"finite": False, "nll": None, "perplexity": None}
+            moved |= {"overflow_site": "residual", "overflow_layer": 1}
+            moved |= {"block_losses": [math.nan] * len(tokens)}
+            if factor is not None:
+                step = math.log(factor)
+                pairs = zip(row["block_losses"], tokens, strict=True)
+                losses = [loss + count * step for loss, count in pairs]
+                moved = {"block_losses": losses, "nll": row["nll"] + row["tokens"] * step}
+                moved["perplexity"] = row["perplexity"] * factor
+            yield {"format": name, **row, **moved}
 
 
 def with_tokens(rows):

@@ -4,7 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from studies.perplexity.made_perplexity import KNOWN, made_result, made_rows, run_of, with_tokens
+from studies.perplexity.made_perplexity import (
+    KNOWN,
+    in_formats,
+    made_result,
+    made_rows,
+    run_of,
+    with_tokens,
+)
 
 from glassesjax.errors import BadInput
 from glassesjax.studies.perplexity.numbers import perplexity_text, times_text
@@ -184,3 +191,46 @@ def test_numbers_as_text():
     assert [perplexity_text(value) for value in values] == texts
     assert [times_text(ratio) for ratio in (1.0444, 2.06, 563.2)] == ["1.04", "2.06", "563"]
     assert times_text(1.0444, close=True) == "1.044"
+
+
+def test_formats_are_compared_with_the_first_by_hand():
+    """The same loss at each token: intervals without a width."""
+    rows = made_rows({"full": 10.0, "tova": {31: 20.0}}, windows=4)
+    result = made_result(list(in_formats(rows, {"f32": 1.0, "bf16": 1.25, "e4m3fn": None})))
+    f32, bf16, lost = result.summary.formats
+    assert [each.format for each in result.summary.formats] == ["f32", "bf16", "e4m3fn"]
+    assert f32.of(("full", 128)).perplexity == near((10.0, 10.0, 10.0))
+    assert (f32.of(("full", 128)).ratio, f32.of(("full", 128)).distinct) == (None, False)
+    assert bf16.of(("tova", 31)).perplexity == near((25.0, 25.0, 25.0))
+    assert bf16.of(("tova", 31)).ratio == near((1.25, 1.25, 1.25))
+    assert bf16.of(("tova", 31)).difference.value == pytest.approx(math.log(1.25), rel=1e-12)
+    assert bf16.of(("tova", 31)).distinct
+    assert not lost.of(("tova", 31)).finite
+    assert (lost.passes.not_finite, lost.passes.place) == (16, "residual in layer 1")
+    # What is said of policies is of the first format alone.
+    assert result.summary.of("tova", 31).over_full.ratio.value == near(2.0)
+    assert result.summary.passes.failures == []
+    assert result.headline == (
+        "Perplexity is 10.00 in f32, 1.250 times that in bf16 (told apart);"
+        " e4m3fn is not finite in 16 of 16 segments, first at residual in layer 1"
+    )
+    assert list(result.figures) == ["formats", "ratios", "positions-31"]
+
+
+def test_formats_that_no_interval_tells_apart():
+    rows = made_rows({"tova": {31: 20.0}}, windows=4)
+    both = list(in_formats(rows, {"f32": 1.0, "bf16": 1.01}))
+    for row in both[len(rows) :]:  # up and down by much more, window by window
+        step = 1 if row["window"] % 2 else -1
+        row["block_losses"] = [loss + step for loss in row["block_losses"]]
+    summary = summary_of(both)
+    cell = summary.formats[1].of(("tova", 31))
+    assert cell.ratio.low < 1 < cell.ratio.value < cell.ratio.high
+    assert not cell.distinct
+
+
+def test_the_format_of_a_run_of_one():
+    summary = summary_of(made_rows(KNOWN))
+    (alone,) = summary.formats
+    assert (alone.format, alone.passes) == ("f32", summary.passes)
+    assert alone.of(("full", 128)).perplexity.value == summary.full.perplexity

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from studies.made_plans import OVERFLOW, PLANS, check_constants
 from studies.made_reader import TOKENIZER, made_header, made_verses
 from studies.recall.made_recall import CONSTANTS
 
@@ -18,6 +19,7 @@ from glassesjax.model import Decoder
 from glassesjax.model.tiling import Tiling
 from glassesjax.precision import F64, RoundingPlan
 from glassesjax.runs.record import from_row, names, to_row
+from glassesjax.runs.verdicts import passes
 from glassesjax.studies.recall import measure as recall
 from glassesjax.studies.recall import rows as recall_rows
 from glassesjax.studies.recall.measure import RecallSettings, measure, open_subject
@@ -298,7 +300,52 @@ def test_truncated_needs_a_context_for_what_it_reads_only(subject, monkeypatch):
 
 
 def test_every_field_is_there(rows):
-    assert all(list(row) == names(RecallRow) for row in rows)
+    every = [name for name in names(RecallRow) if name not in OVERFLOW]
+    assert all(list(row) == every for row in rows)
+
+
+@pytest.fixture(scope="module", params=[*PLANS, "e2m2"])
+def planned(request, subject):
+    """Rows under a plan with their losses by a replay, and the constants."""
+    own = {"policies": ("full",), "tasks": ("verse",), "depths": (0.0,)}
+    settings = dataclasses.replace(SETTINGS, **own, format=request.param)
+    opened = open_subject(settings)
+    rows = [row for _, rows in measure(settings, opened) for row in rows]
+    model = unroll(subject.model.decoder.at(settings.plan))
+    losses = [
+        slow_loss(model, (*one.tokens, *asked.tokens), asked.expected, "full", 500)
+        for _, one, asked in cases(opened, list(map(to_row, rows)))
+    ]
+    return request.param, rows, losses, open_run(settings).constants
+
+
+def test_answers_are_scored_under_the_plan(planned, rows):
+    name, mine, losses, constants = planned
+    if name not in PLANS:  # the overflow below
+        return
+    check_constants(constants, name)
+    first = pick(rows, policy="full", task="verse", depth=0.0)[0]["gold_nll"]
+    for row, loss in zip(mine, losses, strict=True):
+        assert row.gold_nll == pytest.approx(loss, abs=PLANS[name], rel=0)
+        # Float64 is off by float32's rounding alone.
+        assert abs(row.gold_nll - first) > 1e-6
+
+
+def test_an_overflow_is_named_by_its_site(planned):
+    name, mine, losses, constants = planned
+    summary = passes(
+        (row.finite for row in mine),
+        rounding=constants.rounding,
+        overflows=(row.overflow for row in mine),
+    )
+    if name in PLANS:
+        assert summary.failures == []
+        return
+    assert not np.isfinite(losses).any()
+    (lost,) = [row.overflow for row in mine]
+    (line,) = summary.failures
+    assert line.startswith("the pass under simulated e2m2 everywhere is not finite, in 1 of 1 rows")
+    assert line.endswith(f", first at {lost.place}")
 
 
 def test_questions_are_read_in_the_chunk_that_rows_record(subject, rows, monkeypatch):

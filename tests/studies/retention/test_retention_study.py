@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from studies.made_diverged import check_diverged, faults, words_of
+from studies.made_plans import OVERFLOW, OVERFLOWS, PLANS, check_constants, check_overflow
 
 from glassesjax.cache.policies import policy
 from glassesjax.cache.replay import replay, retained
 from glassesjax.errors import BadInput
-from glassesjax.precision import F64, RoundingPlan
+from glassesjax.precision import F64, RoundingPlan, model_plan
 from glassesjax.runs.record import names, to_row
 from glassesjax.studies.retention.measure import (
     RetentionSettings,
@@ -187,7 +188,25 @@ def test_bad_input_is_said_before_anything_is_measured(fields, said):
 
 def test_every_field_is_there_somewhere(rows):
     every = {name for kind in ROWS.kinds for name in names(kind)}
-    assert set().union(*rows) == every - {"text_perplexity"}  # of random digits there is none
+    assert set().union(*rows) == every - {"text_perplexity", *OVERFLOW}  # of random digits: none
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_what_is_kept_is_decided_under_the_plan(subject, name, tmp_path):
+    settings = dataclasses.replace(SETTINGS, policies=("tova",), format=name)
+    run = STUDY.run(settings, tmp_path / "run").run
+    check_constants(run.constants, name)
+    decoder = subject.model.decoder.at(model_plan(name))
+    found = replay(decoder, jnp.asarray(subject.tokens), policy("tova"), slots=4)
+    kept = [row.evicted for row in run.rows if row.kind == "layer"]
+    assert kept == [tuple(layer[0].tolist()) for layer in found.evicted_at]
+
+
+def test_an_overflow_is_named_by_its_site(tmp_path):
+    settings = dataclasses.replace(SETTINGS, policies=("tova",), format=OVERFLOWS)
+    result = STUDY.run(settings, tmp_path / "run")
+    check_overflow(result.summary, list(map(to_row, result.run.rows)))
+    assert "first at residual in layer" in result.headline
 
 
 def test_what_all_rows_have_in_common():
