@@ -45,8 +45,12 @@ def plan_name(text: str) -> str:
       text: A name as for ``model_plan``, of which nothing is checked.
 
     Returns:
-      The same name for all common names of a format.
+      The same name for all common names of a format, in each part of it.
     """
+    return ",".join(map(_part_name, text.split(",")))
+
+
+def _part_name(text: str) -> str:
     name, at, sites = text.partition("@")
     native = NATIVE if name.startswith(NATIVE) else ""
     fmt = _format(name.removeprefix(native))

@@ -10,7 +10,7 @@ import tyro
 
 from glassesjax.errors import BadInput
 from glassesjax.model import Causal, DecoderConfig, DenseMlp, RMSNorm, Window
-from glassesjax.precision import named_plan
+from glassesjax.precision import named_plan, plan_name
 from glassesjax.settings import MOST, check_each, check_settings
 from glassesjax.studies.train.switches import (
     MASKS,
@@ -89,7 +89,8 @@ class TrainSettings:
     seeds: int = 1
     """Decoders that are trained in one program, from seeds 0, 1, ..."""
     arithmetic: str = "f32"
-    """Where training rounds: FORMAT[@PLACE...] or native-FORMAT; master weights are float32."""
+    """Where training rounds, a plan by name: FORMAT[*SCALE][@SITE[+SITE]...], native-FORMAT or a
+    preset (docs/precision.md); master weights are float32."""
     formats: tuple[str, ...] = ("f32", "bf16", "f16", "e4m3fn")
     """Where the trained decoders round when they answer, in the same words; int4@weights is an
     integer format, and in the weights only."""
@@ -127,6 +128,10 @@ class TrainSettings:
         check_mesh(dict(zip(AXES, self.mesh, strict=True)), self.seeds, training)
         for name in self.formats:
             named_plan(name)  # raises an error for an unknown format
+        # Rows have a format's own name, by whichever it was asked for.
+        object.__setattr__(self, "arithmetic", plan_name(self.arithmetic))
+        object.__setattr__(self, "formats", tuple(map(plan_name, self.formats)))
+        check_settings(self)
 
     @property
     def _checks(self) -> Iterable[tuple[bool, str, object]]:

@@ -162,6 +162,15 @@ def test_answers_cut_after_any_row_are_completed(finished):
         assert whole[:cut] + left_of(answers, SETTINGS, decoders, whole[:cut]) == whole
 
 
+def test_plans_have_their_own_names():
+    named = {"formats": ("bfloat16", "half@attn_exp,fp32@weights"), "arithmetic": "bfloat16"}
+    settings = dataclasses.replace(SETTINGS, **named)
+    assert settings.formats == ("bf16", "f16@attn_exp,f32@weights")
+    assert settings.arithmetic == "bf16"
+    with pytest.raises(BadInput, match="different --formats, got 'bf16' twice"):
+        dataclasses.replace(SETTINGS, formats=("bfloat16", "bf16"))
+
+
 def test_ratios_cut_after_any_row_are_completed():
     settings = TrainSettings(task="count_mixed", **SIZES | {"lengths": (2, 5)})
     states = train.resumed(settings, Path("nowhere"))
