@@ -184,6 +184,17 @@ class Attention(Rounding):
         attended = self.weigh(query, key.transpose(1, 0, 2), pairs)
         return self.average(attended, value.transpose(1, 0, 2), freeze)
 
+    def weights(
+        self,
+        query: Float[Array, "query heads key_dim"],
+        rows: Layout,
+        key: Float[Array, "key kv_heads key_dim"],
+        value: Float[Array, "key kv_heads value_dim"],
+        layout: Layout,
+    ) -> Float[Array, "heads query key"]:
+        """The weights of some query rows as the plan stores them, from what ``heads`` gives."""
+        return self._rows(query, rows, key, value, layout, freeze=False)[1].attn_weights
+
     def average(
         self,
         attended: Attended,

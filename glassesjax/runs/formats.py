@@ -6,38 +6,33 @@ from typing import Annotated
 import tyro
 
 from glassesjax.errors import BadInput
-from glassesjax.precision.arithmetic import model_plan, plan_name, rounds_passes
+from glassesjax.precision.arithmetic import model_plan, plan_name
+from glassesjax.precision.formats import F16, FORMATS
+from glassesjax.precision.named import GROUPS
 from glassesjax.precision.plan import RoundingPlan
+from glassesjax.precision.presets import PRESETS
 
 GRAMMAR = (
     "f32, f64, bf16 or f16 as the backend computes; or rounded in float32:"
-    " FORMAT[*SCALE][@SITE[+SITE]...] (bf16@all, e4m3fn@attn_weights), native-FORMAT, or a preset's"
-    " name. docs/precision.md lists them."
+    " FORMAT[*SCALE][@SITE[+SITE]...][,...] (bf16@all, e4m3fn@attn_weights), native-FORMAT, or a"
+    f" preset. FORMAT: {', '.join(FORMATS)} or eXmY (bits of exponent and mantissa), int8 and"
+    f" others with a scale. SITE: {', '.join(GROUPS)}. Presets: {', '.join(PRESETS)}. More:"
+    " docs/precision.md."
 )
+COMPARED = "one or more; all are compared with the first"
 # Type of a field with one plan, and of one with several.
 Format = Annotated[str, tyro.conf.arg(help=f"Arithmetic of the passes: {GRAMMAR}")]
 Formats = Annotated[
     tuple[str, ...],
-    tyro.conf.arg(
-        help=f"Arithmetics of the passes, one or more; all are compared with the first: {GRAMMAR}",
-        aliases=("--format",),
-    ),
-]
-ExactFormat = Annotated[
-    str,
-    tyro.conf.arg(
-        help="Arithmetic of passes and derivatives: f32 or f64; or FORMAT[*SCALE]@weights"
-        " (bf16@weights), which rounds the weights alone. docs/precision.md lists formats."
-    ),
+    tyro.conf.arg(help=f"Arithmetics of the passes, {COMPARED}: {GRAMMAR}", aliases=("--format",)),
 ]
 WHOLE = "use a format with a scale for each row at most, such as int8_channel"
-EXACT = "use f32, f64 or FORMAT@weights, such as bf16@weights"
 
 
 def checked_format(
     name: str,
     *,
-    exact: bool = False,
+    derived: bool = False,
     otherwise: str = "",
     what: str = "a --format",
     plan_of: Callable[[str], RoundingPlan] = model_plan,
@@ -46,20 +41,20 @@ def checked_format(
 
     Args:
       name: As on the command line.
-      exact: Whether derivatives or bounds are to be taken, which are those of passes that round
-        nothing but the weights.
+      derived: Whether derivatives are to be taken. Arrays of float16 round them too, and numbers
+        below 2^-24 to zero.
       otherwise: A remedy where that fails, beside another plan.
       what: The setting, for the message.
       plan_of: From a name to its plan.
 
     Raises:
-      BadInput: There is no such plan, later tokens would move the rounding of earlier ones, or it
-        rounds what must be exact.
+      BadInput: There is no such plan, later tokens would move the rounding of earlier ones, or
+        derivatives would underflow.
     """
     plan = plan_of(name)
-    if exact and rounds_passes(plan):
-        expected = f"Expected {what} that rounds the weights alone, as derivatives and bounds need"
-        raise BadInput(f"{expected}, got {name!r:.60}: {EXACT}{otherwise}.")
+    if derived and plan.mode == "native" and plan.dtype == F16.dtype:
+        expected = f"Expected {what} whose derivatives do not underflow, as those in float16 do"
+        raise BadInput(f"{expected}, got {name!r:.60}: use f16@all{otherwise}.")
     if not plan.row_wise:
         expected = f"Expected {what} that rounds each token by itself"
         raise BadInput(f"{expected}, got {name!r:.60}, with one scale for all tokens: {WHOLE}.")

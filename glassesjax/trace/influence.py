@@ -75,6 +75,10 @@ def exact_influence(
     16 run fastest on a CPU; an accelerator takes more at once. Squares are summed in units of the
     largest entry so far, layer by layer and token by token, so that small norms do not underflow.
 
+    Of a decoder whose plan rounds the pass this is the straight-through derivative of the rounded
+    pass: each operation's derivative at the rounded values, each rounding's the identity. A native
+    plan of 16 bits stores derivatives in its dtype, too.
+
     Source: arXiv 2406.04267v2, Theorem 5.1, the left side.
     Differs: attention may depend on its input, and norms on theirs, as in the real model.
 

@@ -18,8 +18,10 @@ from glassesjax.model.by_layer import positions_of
 from glassesjax.model.config import AdaptiveTemperature, DecoderConfig
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.layer_scan import map_layers, scan_layers
+from glassesjax.model.positions import Layout
 from glassesjax.model.tiling import TILING
 from glassesjax.precision import RoundingPlan
+from glassesjax.precision.arithmetic import rounds_passes
 from glassesjax.trace.constants import (
     LayerConstants,
     effective_share,
@@ -182,7 +184,9 @@ def rollout(
       at: The token n, the last if absent; measured shares are means over it and those before.
 
     Returns:
-      Probabilities, whose logarithmic scale is zero up to rounding, and the shares.
+      Probabilities and the shares. The logarithmic scale is zero up to rounding; under a plan that
+      rounds the pass the weights are those that it stores, which need not sum to one, and the
+      scale is that of their sums.
 
     Raises:
       ValueError: No token, another mask, or not one share for each layer.
@@ -195,14 +199,33 @@ def rollout(
     def multiply(row: Array, layer: tuple[Block, Array, Array, Array | None]) -> Array:
         block, resid, share, gone = layer
         # The stream was widened for measured shares; attention reads it as the pass stores it.
-        heads = layer_heads(block, resid.astype(run.plan.dtype), gone)
+        weights = _weights_of(block, resid.astype(run.plan.dtype), gone)
         # over heads: (heads, rows, seq) -> (rows, seq)
-        mean = lambda index: jnp.mean(attention_rows(heads, index)[1], axis=0)
+        mean = lambda index: jnp.mean(weights(index), axis=0)
         return (1 - share) * row + share * times_rows(row, mean, rows)
 
     one = jnp.ones((), run.plan.carrier_dtype)
     layers = (decoder.layers, run.resid, shares, until)
     return roll(len(tokens), layers, multiply, one, shares, at)
+
+
+def _weights_of(
+    block: Block, resid: Float[Array, "seq model_dim"], until: Int[Array, "seq groups"] | None
+) -> Callable[[Int[Array, " rows"]], Float[Array, "heads rows seq"]]:
+    """From query rows to their attention weights, as the plan of the layer stores them."""
+    if not rounds_passes(block.plan_of(resid)):
+        heads = layer_heads(block, resid, until)
+        return lambda index: attention_rows(heads, index)[1]
+    layout = Layout.line(len(resid))._replace(until=until)
+    query, key, value = block.heads(resid, layout)
+    carrier = block.plan_of(resid).carrier_dtype
+
+    def weights(index: Int[Array, " rows"]) -> Float[Array, "heads rows seq"]:
+        asking = jax.tree.map(lambda field: field[index], layout)
+        kept = block.attention.weights(query[index], asking, key, value, layout)
+        return kept.astype(carrier)
+
+    return weights
 
 
 @border(sigma=NON_NEGATIVE, rows=COUNT)

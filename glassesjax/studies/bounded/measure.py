@@ -29,6 +29,7 @@ from glassesjax.model.opening import (
 from glassesjax.model.prompts import numbered_prompt
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.precision import F64
+from glassesjax.precision.arithmetic import rounds_passes
 from glassesjax.runs.model_fields import overflow_fields, with_overflow
 from glassesjax.studies.bounded.records import DistanceRow, TokenRow
 from glassesjax.studies.bounded.rows import (
@@ -65,7 +66,7 @@ def cells(
     dtype = settings.plan.dtype
     exact, itemsize = settings.method == "exact", jnp.dtype(dtype).itemsize
     # Before a text is read: what the model or the memory rules out, whatever the text.
-    if "influence" in settings.kinds and exact:
+    if "influence" in settings.kinds and exact and not rounds_passes(settings.plan):
         check_bounded(config)
     if "influence" in settings.kinds and not exact:
         check_probes(config, settings.probes, itemsize)
@@ -152,13 +153,15 @@ def measure(
                     influence = exact_influence(
                         decoder, tokens, layers=(0,), spectral=(0,), until=until
                     )
-                    bound = _paths(decoder, tokens, until, repaired=True)
                 else:
                     key, probes = draws.root_key(settings.seed), settings.probes
                     influence = estimated_influence(
                         decoder, tokens, key=key, probes=probes, until=until
                     )
-                    bound = None  # it is on the operator norm, which is not estimated
+                # It is on the operator norm, which is not estimated, of a pass without rounding.
+                bound = None
+                if settings.method == "exact" and not rounds_passes(plan):
+                    bound = _paths(decoder, tokens, until, repaired=True)
                 paths = _paths(decoder, tokens, until, repaired=False)
                 pruned = Pruned(*jax.device_get((influence, paths, bound)))
                 text = [model.tokenizer.token_text(token) for token in cell.tokens]

@@ -78,7 +78,11 @@ class Vectors:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TokenRow:
-    """The derivative J of the last representation in one token's embedding, under a policy."""
+    """The derivative J of the last representation in one token's embedding, under a policy.
+
+    Under a plan that rounds the pass, J is the straight-through derivative of the rounded pass:
+    each operation's derivative at the rounded values, each rounding's the identity.
+    """
 
     kind: Literal["influence"] = "influence"
     """Which kind of row."""
@@ -109,10 +113,10 @@ class TokenRow:
     """Operator norm of J; missing where norms are estimated."""
     vectors: Vectors | None = None
     rollout: float
-    """Attention rollout over the pruned weights: a share, from 0 to 1."""
+    """Attention rollout over the pruned weights as the pass stores them: a share, from 0 to 1."""
     log10_repaired: float | None = None
     """Of the repaired bound over the pruned weights; null also where that is zero; missing where
-    norms are estimated."""
+    norms are estimated, or ``rounding`` rounds anything but the weights."""
     cached_layers: int
     """In how many layers the last query still sees the token."""
     last_cached: int

@@ -1,9 +1,7 @@
 """Settings of the bounded study."""
 
 import dataclasses
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from glassesjax.cache import distinct_policies, policy
 from glassesjax.cache.budget_text import check_budget
@@ -11,7 +9,7 @@ from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, encodings, is_toy
 from glassesjax.precision.arithmetic import model_plan
 from glassesjax.precision.plan import RoundingPlan
-from glassesjax.runs.formats import GRAMMAR, checked_format
+from glassesjax.runs.formats import Format, checked_format
 from glassesjax.runs.study import Devices, ModelName
 from glassesjax.settings import check_each, check_one, check_settings
 
@@ -19,10 +17,6 @@ LENGTHS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 POLICIES = ("full", "window", "window+4", "h2o", "tova")
 # Those whose prompts are a text's prefixes, or these and one token more.
 FAMILIES = ("ones", "ones_zero", "ones_bos", "doubled_digits", "alternating")
-HELP = (
-    f"Arithmetic of passes and derivatives: {GRAMMAR} With influence one that rounds the weights"
-    " alone, such as bf16@weights."
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +50,7 @@ class BoundedSettings:
     the last representation, with operator norms and the bound on them."""
     probes: int = 16
     """Number of random probes; ignored with exact."""
-    format: Annotated[str, tyro.conf.arg(help=HELP)] = "f64"
+    format: Format = "f64"
     """A plan by name."""
     positions: tuple[str, ...] = ()
     """For toy: which positional encodings; all if absent."""
@@ -66,8 +60,8 @@ class BoundedSettings:
 
     def __post_init__(self) -> None:
         check_settings(self, repeatable=("prompt_tokens",))
-        exact = "influence" in self.kinds
-        name = checked_format(self.format, exact=exact, otherwise=", or --kinds collapse")
+        derived = "influence" in self.kinds
+        name = checked_format(self.format, derived=derived, otherwise=", or --kinds collapse")
         object.__setattr__(self, "format", name)
         names = distinct_policies(self.policies)
         object.__setattr__(self, "policies", names)  # an alias is read, and never written

@@ -114,6 +114,9 @@ class BoundedSummary:
     """Of the text, summed over these caches."""
     without_path: int
     """How many of them no path leads from to the last representation."""
+    bounds: int
+    """Tokens, over all caches, whose influence is compared with the repaired bound: none where
+    norms are estimated or the pass is rounded, of which no bound is stated."""
     violations: list[Violation]
     """Statements that must hold and do not."""
 
@@ -157,6 +160,7 @@ def summarize(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> BoundedSumm
         most_slots=max(slots, default=None),
         tokens=sum(each.tokens for each in evicting),
         without_path=sum(each.without_path for each in evicting),
+        bounds=sum(isinstance(r, TokenRow) and r.log10_repaired is not None for r in run.rows),
         violations=list(statement_violations(run)),
     )
 

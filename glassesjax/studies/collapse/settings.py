@@ -7,7 +7,7 @@ import tyro
 
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, encodings, is_toy
-from glassesjax.runs.formats import checked_formats
+from glassesjax.runs.formats import GRAMMAR, checked_formats
 from glassesjax.runs.study import Devices, ModelName
 from glassesjax.settings import check_settings
 from glassesjax.studies.collapse.formats import cell_format
@@ -16,10 +16,8 @@ from glassesjax.tasks.sequences import SYMBOL_FAMILIES, run_family
 LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 HELP = (
-    "Number formats: f64 f32 tf32 bf16 f16 e4m3fn e5m2 e2m1, or any as e5m7 (exponent, mantissa"
-    " bits), simulated where no backend computes in them; or plans:"
-    " FORMAT[*SCALE][@SITE[+SITE]...], native-FORMAT, or a preset's name. docs/precision.md lists"
-    " them."
+    "Arithmetics, one or more. Here a format alone (e4m3fn, e5m7) is all of the arithmetic,"
+    f" simulated where no backend computes in it. {GRAMMAR}"
 )
 
 

@@ -194,7 +194,7 @@ def _most(values: np.ndarray) -> np.ndarray:
 
 @charted
 def norms_chart(profiles: Profiles) -> Chart:
-    """Norms of the derivatives at the embedding, and what bounds them.
+    """Norms of the derivatives at the embedding, and what bounds them, if anything does.
 
     Returns:
       A line each; a gap where there is no logarithm.
@@ -203,8 +203,9 @@ def norms_chart(profiles: Profiles) -> Chart:
     axes = chart.panel(58, 26, 530, 268)
     first = profiles.kinds[0]
     lines = {
-        "repaired bound": (10.0 ** np.minimum(profiles(first, "log10_repaired")[0], 300), "c4"),
-        "printed bound": (10.0 ** np.minimum(profiles(first, "log10_printed")[0], 300), "c5"),
+        f"{bound} bound": (10.0 ** np.minimum(profiles(first, f"log10_{bound}")[0], 300), color)
+        for bound, color in (("repaired", "c4"), ("printed", "c5"))
+        if bound in profiles.bounds
     }
     colors = dict(zip(ATTENTION, ("c1", "c2"), strict=True))
     lines |= {ATTENTION[kind]: (profiles.norms(kind)[0], colors[kind]) for kind in profiles.kinds}

@@ -31,9 +31,10 @@ from glassesjax.model.opening import (
 from glassesjax.model.prompts import numbered_prompt
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.precision import F64
+from glassesjax.precision.arithmetic import rounds_passes
 from glassesjax.runs.model_fields import overflow_fields, with_overflow
 from glassesjax.studies.influence.records import InfluenceRow
-from glassesjax.studies.influence.rows import Bounds, Passage, Subject, influence_rows, log_bound
+from glassesjax.studies.influence.rows import Compared, Passage, Subject, influence_rows, log_bound
 from glassesjax.studies.influence.settings import InfluenceSettings
 from glassesjax.tasks.sequences import BOS, POINTER, run_family
 from glassesjax.tasks.text import DEFAULT_TEXT, read_text
@@ -82,7 +83,8 @@ def open_subject(settings: InfluenceSettings) -> Subject:
         check_past(config, longest)
     except ValueError as error:
         raise BadInput(str(error)) from error
-    check_bounded(config)
+    if not rounds_passes(settings.plan):
+        check_bounded(config)
     spectral = len(settings.spectral_layers)
     check_derivatives(config, longest, itemsize, spectral=spectral)
     if settings.method == "exact":
@@ -154,8 +156,9 @@ def measure(
       done: Whether the row with these key fields exists already; whole kinds are skipped.
 
     Yields:
-      What was done and its rows. First the bounds, which have none of their own, then for each
-      passage each kind of attention with one row for each layer and token.
+      What was done and its rows. First the bounds, which have none of their own (of a pass that the
+      plan rounds, the rollout alone), then for each passage each kind of attention with one row for
+      each layer and token.
     """
     layers, spectral = subject.model.decoder.config.num_layers, settings.spectral_layers
 
@@ -173,7 +176,7 @@ def measure(
     wide = plan.carrier == F64
     with jax.enable_x64(wide):
         decoder = under(subject.model.decoder, plan)
-        bounds = _bounds(decoder, tuple(left))
+        compared = _compared(decoder, tuple(left))
         derive = functools.partial(exact_influence, spectral=spectral)
         if settings.method == "estimated":
             # One key, so that all kinds and passages have the same probes.
@@ -181,7 +184,8 @@ def measure(
             derive = functools.partial(estimated_influence, key=key, probes=settings.probes)
     # A step of its own: it takes as long as a kind of attention, or longer.
     kinds = [kind for kind in settings.attention if any(kind in some for some in left.values())]
-    yield f"bounds for {' and '.join(kinds)} attention", []
+    what = "rollout" if rounds_passes(plan) else "bounds"
+    yield f"{what} for {' and '.join(kinds)} attention", []
     for passage, kinds in left.items():
         tokens = jnp.asarray(passage.tokens)
         with jax.enable_x64(wide):
@@ -194,7 +198,7 @@ def measure(
                 subject.model,
                 passage,
                 influence,
-                bounds[passage],
+                compared[passage],
                 spectral,
                 attention=kind,
                 last_finite=finite,
@@ -206,31 +210,16 @@ def measure(
             yield f"{kind} attention{place}", rows
 
 
-def _bounds(decoder: Decoder, passages: Sequence[Passage]) -> dict[Passage, Bounds]:
+def _compared(decoder: Decoder, passages: Sequence[Passage]) -> dict[Passage, Compared]:
     """Those of passages of one length together: norms of weights, most of the work, come once."""
-    by_passage: dict[Passage, Bounds] = {}
+    by_passage: dict[Passage, Compared] = {}
     for length in dict.fromkeys(len(passage.tokens) for passage in passages):
         alike = [passage for passage in passages if len(passage.tokens) == length]
         tokens = jnp.asarray([passage.tokens for passage in alike])  # (passages, seq)
-        # Four programs, one after the other: in one, whose loops may run at once, a processor of
-        # two cores has hung.
-        stacks = _stacks(decoder, tokens)
-        rolled = jax.device_get(
-            (
-                _each(rollout, (decoder,), tokens),
-                _each(printed_rollout, (), stacks),
-                _each(repaired_rollout, (), stacks),
-            )
-        )
+        every = _rolled(decoder, tokens)
         for index, passage in enumerate(alike):
             # (passages, ...) -> (...)
-            plain, printed, repaired = jax.tree.map(lambda x, i=index: x[i], rolled)
-            by_passage[passage] = Bounds(
-                pi=np.asarray(plain.profile, np.float64),
-                shares=np.asarray(plain.shares, np.float64),
-                printed=log_bound(printed),
-                repaired=log_bound(repaired),
-            )
+            by_passage[passage] = jax.tree.map(lambda x, i=index: x[i], every)
     return by_passage
 
 
@@ -238,6 +227,19 @@ def _bounds(decoder: Decoder, passages: Sequence[Passage]) -> dict[Passage, Boun
 def _stacks(decoder: Decoder, tokens: jax.Array) -> BlockStack:
     # (passages, seq) -> (passages, ...); weights have no axis of passages.
     return jax.vmap(block_stack, (None, 0))(decoder, tokens)
+
+
+def _rolled(decoder: Decoder, tokens: jax.Array) -> Compared:
+    """The same with an axis of passages in front."""
+    # Four programs, one after the other: in one, whose loops may run at once, a processor of
+    # two cores has hung.
+    plain, logs = jax.device_get(_each(rollout, (decoder,), tokens)), [None, None]
+    if not rounds_passes(decoder.plan):
+        stacks = _stacks(decoder, tokens)
+        bounds = [_each(make, (), stacks) for make in (printed_rollout, repaired_rollout)]
+        logs = [log_bound(each) for each in jax.device_get(bounds)]
+    wide = np.asarray(plain.profile, np.float64), np.asarray(plain.shares, np.float64)
+    return Compared(*wide, *logs)
 
 
 @functools.partial(jax.jit, static_argnames="rolled")

@@ -5,21 +5,18 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from glassesjax.report.models import model_name
+from glassesjax.report.models import arithmetic_facts, model_name
 from glassesjax.report.render import Plot, answer, page
 from glassesjax.runs.run import Run
 from glassesjax.studies.influence.charts import ATTENTION, faint_share, layers_shown
-from glassesjax.studies.influence.profiles import BOUNDS, MEASURES, Profiles
+from glassesjax.studies.influence.profiles import MEASURES, Profiles
 from glassesjax.studies.influence.records import InfluenceConstants, InfluenceRow
 from glassesjax.studies.influence.summary import InfluenceSummary
 
 WHOLE = 256  # tokens of the table; of more, the first and the last ones, since the data have all
 HALF = 64  # how many of either
 MOST = 300.0  # decades of a bound that is shown as a number
-FIELDS: Mapping[str, str] = {
-    "rollout": "rollout", "norm": "frobenius", "printed": "log10_over_printed",
-    "repaired": "log10_over_repaired",
-}  # fmt: skip
+FIELDS: Mapping[str, str] = {"rollout": "rollout", "norm": "frobenius"}
 
 
 def headline(summary: InfluenceSummary) -> str:
@@ -60,12 +57,18 @@ def influence_page(
         summary=summary,
         known=known,
         model=model,
-        facts=[known.weights or model, sizes, f"positions {known.positions}", *counts],
+        facts=[
+            known.weights or model,
+            sizes,
+            f"positions {known.positions}",
+            *arithmetic_facts(known.dtype, known.rounding),
+            *counts,
+        ],
         figures=figures,
         first=first,
         kinds=ATTENTION,
         measures={name: MEASURES[name] for name in summary.measures},
-        bounds=BOUNDS,
+        bounds=profiles.bounds,
         layers=layers_shown(profiles),
         low=low,
         text=colored,
@@ -87,6 +90,7 @@ def values(profiles: Profiles) -> list[dict[str, Any]]:
     arrays = {name: profiles.shares(kind, name) for name in profiles.measures}
     arrays = {"share" if name == "frobenius" else name: each for name, each in arrays.items()}
     arrays |= {name: profiles(kind, field) for name, field in FIELDS.items()}
+    arrays |= {bound: profiles(kind, f"log10_over_{bound}") for bound in profiles.bounds}
     return [
         {
             "layer": layer,
@@ -124,7 +128,7 @@ def _table(profiles: Profiles) -> list[dict[str, Any]]:
                         "over": _known(number(f"log10_over_{bound}")),
                         "verdict": profiles.verdict(kind, bound, 0, at),
                     }
-                    for bound in BOUNDS
+                    for bound in profiles.bounds
                 ],
             }
         )

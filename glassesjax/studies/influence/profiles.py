@@ -8,7 +8,13 @@ import numpy as np
 
 from glassesjax.errors import BadInput
 from glassesjax.runs.run import Run
-from glassesjax.studies.influence.records import InfluenceConstants, InfluenceRow, Kind, Verdict
+from glassesjax.studies.influence.records import (
+    BoundFields,
+    InfluenceConstants,
+    InfluenceRow,
+    Kind,
+    Verdict,
+)
 from glassesjax.trace.shares import squared_shares
 
 Bound = Literal["printed", "repaired"]
@@ -32,14 +38,16 @@ FIELDS: Mapping[str, Callable[[InfluenceRow], float | None]] = {
     "input_norm": lambda row: row.along_vector.input_norm if row.along_vector else None,
     "rollout": lambda row: row.rollout,
     "attention_share": lambda row: row.attention_share,
-    "log10_printed": lambda row: row.log10_printed,
-    "log10_over_printed": lambda row: row.log10_over_printed,
-    "log10_repaired": lambda row: row.log10_repaired,
-    "log10_over_repaired": lambda row: row.log10_over_repaired,
 }
-VERDICTS: Mapping[Bound, Callable[[InfluenceRow], Verdict]] = {
-    "printed": lambda row: row.printed,
-    "repaired": lambda row: row.repaired,
+LOGARITHMS: Mapping[str, Callable[[BoundFields], float]] = {
+    "log10_printed": lambda bounds: bounds.log10_printed,
+    "log10_over_printed": lambda bounds: bounds.log10_over_printed,
+    "log10_repaired": lambda bounds: bounds.log10_repaired,
+    "log10_over_repaired": lambda bounds: bounds.log10_over_repaired,
+}
+VERDICTS: Mapping[Bound, Callable[[BoundFields], Verdict]] = {
+    "printed": lambda bounds: bounds.printed,
+    "repaired": lambda bounds: bounds.repaired,
 }
 
 
@@ -75,6 +83,11 @@ class Profiles:
         return tuple(MEASURES) if self.first_row.along_vector else ("frobenius",)
 
     @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """The bounds that the rows have; none where the pass is rounded."""
+        return BOUNDS if self.first_row.bounds else ()
+
+    @property
     def length(self) -> int:
         """Number of tokens."""
         return self.shape[1]
@@ -85,9 +98,14 @@ class Profiles:
         return [row.token_text for row in self._rows[self.kinds[0]][: self.length]]
 
     def __call__(self, kind: Kind, name: str) -> np.ndarray:
-        """One of ``FIELDS`` for each layer and token; NaN where it is missing or not finite."""
+        """A number for each layer and token; NaN where it is missing or not finite.
+
+        Args:
+          kind: Of attention.
+          name: One of ``FIELDS`` or ``LOGARITHMS``.
+        """
         if (kind, name) not in self._arrays:
-            values = [FIELDS[name](row) for row in self._rows[kind]]
+            values = [_value(name, row) for row in self._rows[kind]]
             array = np.array([math.nan if value is None else value for value in values])
             finite = np.where(np.isfinite(array), array, math.nan)
             # (layers+1 * seq,) -> (layers+1, seq)
@@ -102,12 +120,16 @@ class Profiles:
     def judged(self, kind: Kind, bound: Bound, verdict: Verdict) -> np.ndarray:
         """For each layer and token, whether this is the rows' verdict on a bound."""
         # (layers+1 * seq,) -> (layers+1, seq)
-        matches = [VERDICTS[bound](row) == verdict for row in self._rows[kind]]
+        matches = [
+            row.bounds is not None and VERDICTS[bound](row.bounds) == verdict
+            for row in self._rows[kind]
+        ]
         return np.array(matches).reshape(self.shape)
 
-    def verdict(self, kind: Kind, bound: Bound, layer: int, position: int) -> Verdict:
-        """The verdict on a bound at one place."""
-        return VERDICTS[bound](self._rows[kind][layer * self.length + position])
+    def verdict(self, kind: Kind, bound: Bound, layer: int, position: int) -> Verdict | None:
+        """The verdict on a bound at one place; None where there is no bound."""
+        bounds = self._rows[kind][layer * self.length + position].bounds
+        return None if bounds is None else VERDICTS[bound](bounds)
 
     def exceeded(self, kind: Kind, bound: Bound) -> np.ndarray:
         """For each layer and token, whether a bound is exceeded."""
@@ -123,7 +145,9 @@ class Profiles:
         kinds = self.kinds
         # Each once, whatever the kinds of attention whose verdict it spoils.
         none = lambda kind, b: self.judged(kind, b, "not_finite") & ~self.unmeasured(kind)
-        return sum(int(np.any([none(kind, b) for kind in kinds], axis=0).sum()) for b in BOUNDS)
+        return sum(
+            int(np.any([none(kind, b) for kind in kinds], axis=0).sum()) for b in self.bounds
+        )
 
     def sizes(self, kind: Kind, measure: Measure) -> np.ndarray:
         """How large each influence is, in one of the three conventions."""
@@ -157,6 +181,12 @@ class Profiles:
         """Decades from the norm of ``norms`` up to the bound; NaN where one of them is zero."""
         norms = self.norms(kind)
         return self(kind, f"log10_{bound}") - np.log10(np.where(norms > 0, norms, math.nan))
+
+
+def _value(name: str, row: InfluenceRow) -> float | None:
+    if name in FIELDS:
+        return FIELDS[name](row)
+    return None if row.bounds is None else LOGARITHMS[name](row.bounds)
 
 
 def profiles_of(run: Run[InfluenceRow, InfluenceConstants]) -> list[Profiles]:

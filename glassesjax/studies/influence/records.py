@@ -43,8 +43,36 @@ class Shares:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class BoundFields:
+    """The bounds of Theorem 5.1 beside the operator norm.
+
+    Missing where ``rounding`` rounds anything but the weights: they are of passes without that.
+    """
+
+    log10_printed: float
+    """Of the printed bound; null also where the bound is zero."""
+    log10_over_printed: float
+    """Of ``at_least`` over the printed bound, positive where it is exceeded; null also where one of
+    the two is zero."""
+    printed: Verdict
+    """On the printed bound, with 1e-4 decades for rounding. ``within``: ``at_most`` is no larger;
+    ``exceeded``: ``at_least`` is larger; ``undecided``: neither; ``not_finite``: a norm or the
+    bound is not."""
+    log10_repaired: float
+    """Of the repaired bound; null also where the bound is zero."""
+    log10_over_repaired: float
+    """Of ``at_least`` over the repaired bound; null also where one of the two is zero."""
+    repaired: Verdict
+    """On the repaired bound, likewise."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class InfluenceRow:
-    """One derivative J of the last representation in one token's vector v, at one layer."""
+    """One derivative J of the last representation in one token's vector v, at one layer.
+
+    Under a plan that rounds the pass, J is the straight-through derivative of the rounded pass:
+    each operation's derivative at the rounded values, each rounding's the identity.
+    """
 
     prompt_tokens: int
     """Tokens of the passage."""
@@ -79,25 +107,12 @@ class InfluenceRow:
     along_vector: AlongVector | None = None
     shares: Shares | None = None
     rollout: float
-    """Attention rollout π from this layer on: a share, from 0 to 1."""
+    """Attention rollout π from this layer on, of weights as the pass stores them: a share, from 0
+    to 1."""
     attention_share: float | None = None
     """The attention's share of the layer's residual stream, from 0 to 1; missing after the last
     layer."""
-    log10_printed: float
-    """Of the printed bound; null also where the bound is zero."""
-    log10_over_printed: float
-    """Of ``at_least`` over the printed bound, positive where it is exceeded; null also where one of
-    the two is zero."""
-    printed: Verdict
-    """On the printed bound, with 1e-4 decades for rounding. ``within``: ``at_most`` is no larger;
-    ``exceeded``: ``at_least`` is larger; ``undecided``: neither; ``not_finite``: a norm or the
-    bound is not."""
-    log10_repaired: float
-    """Of the repaired bound; null also where the bound is zero."""
-    log10_over_repaired: float
-    """Of ``at_least`` over the repaired bound; null also where one of the two is zero."""
-    repaired: Verdict
-    """On the repaired bound, likewise."""
+    bounds: BoundFields | None = None
     finite: bool
     """Whether the last representation and what was measured of it for this row are finite."""
     overflow: OverflowFields | None = None

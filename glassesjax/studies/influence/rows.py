@@ -7,7 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from glassesjax.model.pretrained import LanguageModel
-from glassesjax.studies.influence.records import AlongVector, InfluenceRow, Kind, Shares, Verdict
+from glassesjax.studies.influence.records import (
+    AlongVector,
+    BoundFields,
+    InfluenceRow,
+    Kind,
+    Shares,
+    Verdict,
+)
 from glassesjax.trace.influence import Influence
 from glassesjax.trace.rollout import Rollout
 from glassesjax.trace.shares import squared_shares
@@ -39,20 +46,20 @@ def passages_text(passages: Sequence[Passage]) -> str:
     return f"({', '.join(each)}{',' if len(passages) == 1 else ''})"
 
 
-class Bounds(NamedTuple):
-    """Quantities compared with each measured norm; natural logarithms of the bounds."""
+class Compared(NamedTuple):
+    """What stands beside each measured norm; natural logarithms of the bounds."""
 
     pi: np.ndarray  # layers+1 seq
     shares: np.ndarray  # layers
-    printed: np.ndarray  # layers+1 seq
-    repaired: np.ndarray  # layers+1 seq
+    printed: np.ndarray | None  # layers+1 seq; None where the pass is rounded
+    repaired: np.ndarray | None  # likewise
 
 
 def log_bound(bound: Rollout) -> np.ndarray:
     """Natural logarithm of the bound for each layer and token; -inf where it is zero."""
     with np.errstate(divide="ignore", invalid="ignore"):  # no share of an infinite scale is NaN
         profile = np.log(np.asarray(bound.profile, np.float64))
-        return profile + np.asarray(bound.log_gains, np.float64)[:, None]
+        return profile + np.asarray(bound.log_gains, np.float64)[..., None]
 
 
 class _Measured(NamedTuple):
@@ -121,7 +128,7 @@ def influence_rows(
     model: LanguageModel,
     passage: Passage,
     influence: Influence,
-    bounds: Bounds,
+    compared: Compared,
     spectral: tuple[int, ...] = (),
     *,
     attention: Kind,
@@ -133,7 +140,7 @@ def influence_rows(
       model: The model.
       passage: What it read.
       influence: Norms at all layers, operator norms at some.
-      bounds: Rollout and bounds of the same passage.
+      compared: Rollout and bounds of the same passage.
       spectral: The layers of the operator norms, in their order.
       attention: Which kind of attention the derivatives are of.
       last_finite: Whether the last representation is finite.
@@ -142,12 +149,10 @@ def influence_rows(
     measured = _Measured(influence, model.decoder.config.model_dim, spectral)
     shares = measured.shares()
     # (layers+1, seq), the last axis fastest: the row that closes a kind comes last.
-    for layer, position in np.ndindex(bounds.printed.shape):
+    for layer, position in np.ndindex(compared.pi.shape):
         at = (layer, position)
         frobenius, operator, error = measured.numbers(at)
         ends = least, most = measured.ends(at)
-        printed = _against(ends, float(bounds.printed[at]))
-        repaired = _against(ends, float(bounds.repaired[at]))
         yield InfluenceRow(
             prompt_tokens=len(passage.tokens),
             last_finite=last_finite,
@@ -165,17 +170,32 @@ def influence_rows(
             at_most=most,
             along_vector=measured.along(at),
             shares=shares(at),
-            rollout=float(bounds.pi[at]),
-            attention_share=float(bounds.shares[layer]) if layer < len(bounds.shares) else None,
-            log10_printed=printed.log10,
-            log10_over_printed=printed.log10_over,
-            printed=printed.verdict,
-            log10_repaired=repaired.log10,
-            log10_over_repaired=repaired.log10_over,
-            repaired=repaired.verdict,
+            rollout=float(compared.pi[at]),
+            attention_share=(
+                float(compared.shares[layer]) if layer < len(compared.shares) else None
+            ),
+            bounds=_bounds(ends, compared, at),
             # A bound may overflow without harm.
             finite=last_finite and math.isfinite(frobenius) and math.isfinite(most),
         )
+
+
+def _bounds(
+    ends: tuple[float, float], compared: Compared, at: tuple[int, int]
+) -> BoundFields | None:
+    """The bounds at one layer and token; None where the pass has none."""
+    if compared.printed is None or compared.repaired is None:
+        return None
+    printed = _against(ends, float(compared.printed[at]))
+    repaired = _against(ends, float(compared.repaired[at]))
+    return BoundFields(
+        log10_printed=printed.log10,
+        log10_over_printed=printed.log10_over,
+        printed=printed.verdict,
+        log10_repaired=repaired.log10,
+        log10_over_repaired=repaired.log10_over,
+        repaired=repaired.verdict,
+    )
 
 
 class _Against(NamedTuple):

@@ -7,7 +7,7 @@ from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, is_toy
 from glassesjax.precision.arithmetic import model_plan
 from glassesjax.precision.plan import RoundingPlan
-from glassesjax.runs.formats import ExactFormat, checked_format
+from glassesjax.runs.formats import Format, checked_format
 from glassesjax.runs.study import Devices, ModelName
 from glassesjax.settings import check_one, check_settings
 
@@ -41,7 +41,7 @@ class InfluenceSettings:
     absent)."""
     attention: tuple[Literal["true", "frozen"], ...] = ("true", "frozen")
     """Derivatives with attention weights as functions of the input (true) or constants (frozen)."""
-    format: ExactFormat = "f32"
+    format: Format = "f32"
     """A plan by name."""
     positions: str = "none"
     """For toy: the positional encoding."""
@@ -58,7 +58,7 @@ class InfluenceSettings:
 
     def __post_init__(self) -> None:
         check_settings(self, repeatable=("prompt_tokens",))
-        object.__setattr__(self, "format", checked_format(self.format, exact=True))
+        object.__setattr__(self, "format", checked_format(self.format, derived=True))
         layers = self.spectral_layers
         for holds, wanted, got in (
             (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),

@@ -11,7 +11,6 @@ from glassesjax.runs.run import Run
 from glassesjax.runs.verdicts import Passes, passes
 from glassesjax.statistics.ranks import spearman
 from glassesjax.studies.influence.profiles import (
-    BOUNDS,
     Bound,
     Measure,
     Profiles,
@@ -173,6 +172,7 @@ class AttentionSummary:
     last_share: Mapping[Measure, Spread]
     """That of the last ones: ``InfluenceSummary.last`` of them."""
     bounds: Mapping[Bound, BoundSummary]
+    """None of them where the pass is rounded."""
     layers: list[LayerSummary]
     """Of the first passage."""
     own_from: int | None
@@ -210,8 +210,9 @@ class InfluenceSummary:
     """The kinds that are whole in the first passage."""
     last_of_layers: int
     """How many tokens are the last ones in the ``layers`` of these."""
-    repaired: Verdicts
-    """On the repaired bound, all kinds of attention together."""
+    repaired: Verdicts | None
+    """On the repaired bound, all kinds of attention together; None where no bound is stated, since
+    the pass is rounded."""
     correlation: Mapping[Measure, Spread]
     """Spearman's coefficient with 1 / |v| over tokens at the embedding, first kind of attention."""
     even_first: float
@@ -254,7 +255,7 @@ def summarize(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceSummary:
     correlation, moved, relative_error = _by_measure(every)
     attention = {each: _attention(every, each, last) for each in first.kinds}
     # (kinds, fields of Verdicts) -> (fields of Verdicts,)
-    repaired = np.array([each.bounds["repaired"].verdicts for each in attention.values()])
+    repaired = [each.bounds["repaired"].verdicts for each in attention.values() if each.bounds]
     return InfluenceSummary(
         passes=passes(
             (row.finite for row in run.rows),
@@ -278,7 +279,7 @@ def summarize(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceSummary:
         ),
         attention=attention,
         last_of_layers=min(LAST, first.length),
-        repaired=Verdicts(*map(int, repaired.sum(axis=0))),
+        repaired=Verdicts(*map(int, np.sum(repaired, axis=0))) if repaired else None,
         correlation=correlation,
         even_first=float(np.mean([1 / profiles.length for profiles in every])),
         even_last=float(np.mean([last / profiles.length for profiles in every])),
@@ -373,7 +374,7 @@ def _attention(every: Sequence[Profiles], kind: Kind, last: int) -> AttentionSum
             break
         own_from = layer.layer
     bounds = {}
-    for bound in BOUNDS:
+    for bound in first.bounds:
         verdicts: tuple[Verdict, ...] = ("within", "exceeded", "undecided", "not_finite")
         counts = [sum(int(x.judged(kind, bound, v).sum()) for x in having) for v in verdicts]
         ends: list[float] = []
@@ -403,7 +404,7 @@ def _attention(every: Sequence[Profiles], kind: Kind, last: int) -> AttentionSum
 def _layer(profiles: Profiles, kind: Kind, layer: int) -> LayerSummary:
     shares = {name: profiles.shares(kind, name)[layer] for name in profiles.measures}
     last, bounds = min(LAST, profiles.length), {}
-    for bound in BOUNDS:
+    for bound in profiles.bounds:
         over = profiles(kind, f"log10_over_{bound}")[layer]
         known = over[~np.isnan(over)]  # NaN where the bound or the norm is zero
         bounds[bound] = LayerBound(
@@ -428,7 +429,7 @@ def _excess(every: Sequence[Profiles]) -> Excess | None:
     """Where the printed bound is exceeded most with true attention: the first such place."""
     worst = None
     for profiles in every:
-        if "true" not in profiles.kinds:
+        if "true" not in profiles.kinds or not profiles.bounds:
             continue
         over = profiles("true", "log10_over_printed")
         # By the verdict, which allows for rounding, and not by the sign alone.

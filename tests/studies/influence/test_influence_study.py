@@ -27,7 +27,7 @@ from glassesjax.studies.influence.measure import (
     open_subject,
 )
 from glassesjax.studies.influence.records import ROWS, InfluenceRow
-from glassesjax.studies.influence.rows import Bounds, Passage, influence_rows, passages_text
+from glassesjax.studies.influence.rows import Compared, Passage, influence_rows, passages_text
 from glassesjax.studies.influence.run import open_run
 from glassesjax.trace.influence import Influence
 from glassesjax.trace.shares import squared_shares
@@ -167,9 +167,9 @@ def made(norm, subject, printed=1, **fields):
     found = Influence(fill(norm), **{name: fill(value) for name, value in fields.items()})
     logs = [fill(power * math.log(10)) for power in (printed, 3)]
     layers = (0,) if "spectral" in fields else ()
-    bounds = Bounds(fill(0.2), np.zeros(0), *logs)
+    compared = Compared(fill(0.2), np.zeros(0), *logs)
     said = {"attention": "true", "last_finite": True}
-    rows = influence_rows(subject.model, subject.passages[0], found, bounds, layers, **said)
+    rows = influence_rows(subject.model, subject.passages[0], found, compared, layers, **said)
     return [to_row(row) for row in rows]
 
 
