@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from studies.bounded.made_bounded import run_of
 from studies.made_diverged import check_diverged, check_sound, faults, words_of
+from studies.made_plans import OVERFLOWS, check_overflow
 
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
@@ -179,6 +180,46 @@ def test_bad_sizes_are_refused_before_anything_is_measured(model):
     long = BoundedSettings(model="toy", lengths=(9000,))
     with pytest.raises(BadInput, match="8192 tokens"):
         cells(long, "none", model)
+
+
+@pytest.mark.parametrize("name", ["bf16-flash", "w4a16", "e4m3fn@all", "bf16@weights", "bf16"])
+def test_every_plan_is_taken(name):
+    assert BoundedSettings(model="toy", format=name).format == name
+
+
+def test_derivatives_in_float16_are_refused():
+    with pytest.raises(BadInput, match="got 'f16': use f16@all, or --kinds collapse"):
+        BoundedSettings(model="toy", format="f16")
+    assert BoundedSettings(model="toy", format="f16", kinds=("collapse",)).format == "f16"
+
+
+def influence_under(name, model):
+    """Rows of the text alone under a plan, with their constants."""
+    changes = {"kinds": ("influence",), "policies": ("window",), "format": name}
+    settings = dataclasses.replace(SETTINGS, **changes)
+    constants = {"rounding": settings.plan.name, "dtype": "float32"}
+    return [to_row(r) for _, rows in measure(settings, "none", model) for r in rows], constants
+
+
+def test_influence_of_a_rounded_pass_has_no_bound(rows, model):
+    found, constants = influence_under("bf16-flash", model)
+    assert not any("log10_repaired" in row for row in found)
+    exact = [row for row in rows if row["kind"] == "influence" and row["policy"] == "window"]
+    assert [row["reaches"] for row in found] == [row["reaches"] for row in exact]
+    assert [row["frobenius"] > 0 for row in found] == [row["reaches"] for row in found]
+    norms = [[row["frobenius"] for row in each] for each in (found, exact)]
+    assert norms[0] != norms[1]
+    # Some dozen stores in bfloat16 in each of three layers.
+    np.testing.assert_allclose(*norms, rtol=3 * 24 * 2.0**-8)
+    # Norms that would exceed any bound are compared with none.
+    summary = summarize(run_of([row | {"spectral": 1e30} for row in found], **constants))
+    assert (summary.bounds, summary.violations) == (0, [])
+    assert summarize(run_of(rows)).bounds == 2 * SETTINGS.max_tokens
+
+
+def test_an_overflow_is_named_by_its_site(model):
+    found, constants = influence_under(OVERFLOWS, model)
+    check_overflow(summarize(run_of(found, **constants)), found)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -175,3 +175,13 @@ def test_a_share_that_the_first_versions_had_is_in_no_record():
     for share in (0.25, 0.75):
         constants, _ = SCHEMA.upgraded({"kind": "influence", "influence_share": share, "width": 4})
         assert constants == {"model_dim": 4}
+
+
+def test_a_rounded_pass_has_a_page_without_a_bound():
+    text = [{name: row[name] for name in row if name != "log10_repaired"} for row in TEXT]
+    page = result_of([*RUNS, *text], rounding="simulated bf16 attn_exp").files()["index.html"]
+    assert Reader(page).open == []
+    words = " ".join(Reader(page).text)
+    for wanted in ("No bound on influence is stated", "simulated bf16 attn_exp"):
+        assert wanted in words
+    assert "No bound on influence" not in page_of(ROWS)

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import itertools
+import json
 import math
 import types
 from collections import namedtuple
@@ -11,13 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from studies.influence.made_influence import run_of
 from studies.made_diverged import check_diverged, faults, joined, words_of
+from studies.made_plans import OVERFLOWS, check_overflow
 
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.model.language import ModelHeader
 from glassesjax.model.tokenizer import TextTokenizer
-from glassesjax.precision import F64, RoundingPlan
+from glassesjax.precision import F64, RoundingPlan, model_plan
 from glassesjax.runs.overflow_fields import OverflowFields
 from glassesjax.runs.record import names, to_row
 from glassesjax.studies.influence import measure as study
@@ -26,10 +29,11 @@ from glassesjax.studies.influence.measure import (
     measure,
     open_subject,
 )
-from glassesjax.studies.influence.records import ROWS, InfluenceRow
+from glassesjax.studies.influence.records import ROWS, BoundFields, InfluenceRow
 from glassesjax.studies.influence.rows import Compared, Passage, influence_rows, passages_text
 from glassesjax.studies.influence.run import open_run
-from glassesjax.trace.influence import Influence
+from glassesjax.studies.influence.summary import summarize
+from glassesjax.trace.influence import Influence, exact_influence
 from glassesjax.trace.shares import squared_shares
 
 SETTINGS = InfluenceSettings(
@@ -469,6 +473,75 @@ def test_what_was_read_is_told_by_the_text_of_runs_of_before(count):
     assert passages_text([Passage(*each) for each in values]) == repr(
         tuple(before(*each) for each in values)
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bf16-flash",
+        "w4a16",
+        "e4m3fn@all",
+        "bf16@product_sum",
+        "int4@weights",
+        "bf16",
+        "native-bf16",
+    ],
+)
+def test_every_plan_is_taken(name):
+    assert InfluenceSettings(model="toy", format=name).format == name
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("f16", "use f16@all"), ("native-f16", "use f16@all"), ("int8@state", "each token by itself")],
+)
+def test_what_has_no_honest_derivative_is_refused(name, text):
+    with pytest.raises(BadInput, match=f"got '{name}'.*{text}|{text}.*got '{name}'"):
+        InfluenceSettings(model="toy", format=name)
+
+
+def rounded(name, **changes):
+    settings = dataclasses.replace(SETTINGS, format=name, attention=("true",), **changes)
+    return settings, open_subject(settings)
+
+
+def test_rows_of_a_rounded_pass_have_its_derivatives_and_no_bound():
+    settings, subject = rounded("e4m3fn@all", spectral=(0,))
+    (first, none), (_, found) = measure(settings, subject)
+    assert (first, none) == ("rollout for true attention", [])
+    assert {row.bounds for row in found} == {None}
+    assert not set(names(BoundFields)) & set().union(*map(to_row, found))
+    decoder = subject.model.decoder.at(settings.plan)
+    wanted = exact_influence(decoder, jnp.asarray(subject.passages[0].tokens), spectral=(0,))
+    assert [row.frobenius for row in found] == np.asarray(wanted.frobenius).ravel().tolist()
+    constants = open_run(settings).constants
+    assert (constants.dtype, constants.rounding) == ("float32", "simulated e4m3fn everywhere")
+    summary = summarize(run_of(list(map(to_row, found)), num_layers=3, rounding=constants.rounding))
+    assert (summary.repaired, summary.violations, summary.excess) == (None, 0, None)
+
+
+def test_an_overflow_is_named_by_its_site():
+    settings, subject = rounded(OVERFLOWS, spectral=(0,))
+    found = rows_of(settings, subject)
+    assert {row["finite"] for row in found} == {False}
+    constants = {"num_layers": 3, "rounding": settings.plan.name}
+    check_overflow(summarize(run_of(found, **constants)), found)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("name", ["bf16-flash", pytest.param("bf16", marks=pytest.mark.slow)])
+def test_a_command_of_a_rounded_pass_leaves_a_page_without_a_bound(name, tmp_path, capsys):
+    out, words = tmp_path / "toy", ("--prompt", "31,31", "--attention", "true", "--format", name)
+    assert run(["influence", "toy", *words, "--method", "exact", "--out", str(out)]) == 0
+    assert "FAILED" not in capsys.readouterr().out
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["repaired"], summary["violations"]) == (None, 0)
+    page = (out / "index.html").read_text()
+    assert "No bound is stated for a rounded pass" in page
+    assert "repaired bound" not in page
+    (row,) = {(row["dtype"], row["rounding"], row["finite"]) for row in joined(out)}
+    plan = model_plan(name)
+    assert row == (plan.dtype.name, "none" if name == "bf16" else plan.name, True)
 
 
 @pytest.mark.usefixtures("undrawn")

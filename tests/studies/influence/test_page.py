@@ -23,15 +23,17 @@ from wording import says
 
 from glassesjax.errors import BadInput
 from glassesjax.report.numbers import percent
+from glassesjax.runs.record import names
 from glassesjax.studies.influence.page import HALF
 from glassesjax.studies.influence.profiles import effective_number, profiles_of
-from glassesjax.studies.influence.records import ROWS
+from glassesjax.studies.influence.records import ROWS, BoundFields
 from glassesjax.studies.influence.summary import concentration
 
 PAIRS = (LAYERS + 1) * len(TOKENS)
 NORMS = (8.0, 4.0, 2.0, 1.0, 1.0)
 # Squares 64, 16, 4, 1, 1: of 86.
 LARGEST = 64 / 86
+BOUND_FIELDS = names(BoundFields)
 
 
 def shown(result):
@@ -292,6 +294,32 @@ def test_without_a_number_a_page_has_no_finding_of_it():
     assert "not finite" not in none.partition("<h2>Tokens at the embedding")[0]
     lost = [without_numbers(row) | {"finite": False, "last_finite": False} for row in made_rows()]
     assert findings(page_of(lost)) == []
+
+
+def unbounded(row):
+    """The row as a rounded pass has it."""
+    return {name: value for name, value in row.items() if name not in BOUND_FIELDS}
+
+
+@pytest.mark.parametrize("method", ["exact", "estimated"])
+def test_a_rounded_pass_has_a_page_without_bounds(method):
+    """Norms far above any bound of before: none is compared with them."""
+    rows = [unbounded(row) for row in made_rows(method=method, norms=(1e9, *NORMS[1:]))]
+    constants = {"method": method, "rounding": "simulated bf16 attn_exp"}
+    constants |= {"probes": 32} if method == "estimated" else {}
+    result = result_of(rows, **constants)
+    summary = result.summary
+    assert (summary.repaired, summary.violations, summary.excess) == (None, 0, None)
+    assert (summary.bounds_not_finite, summary.attention["true"].bounds) == (0, {})
+    assert [each.bounds for each in summary.attention["true"].layers] == [{}] * (LAYERS + 1)
+    page = shown(result)
+    assert Reader(page).open == []
+    text = " ".join(Reader(page).text)
+    for wanted in ("No bound is stated for a rounded pass", "simulated bf16 attn_exp"):
+        assert wanted in text
+    assert "exceeded" not in text
+    assert not re.search(r"\bnan\b", text)
+    assert "No bound is stated" not in page_of(made_rows())
 
 
 def test_what_is_not_finite_is_counted_apart():
