@@ -201,8 +201,18 @@ def influence_under(name, model):
     return [to_row(r) for _, rows in measure(settings, "none", model) for r in rows], constants
 
 
-def test_influence_of_a_rounded_pass_has_no_bound(rows, model):
-    found, constants = influence_under("bf16-flash", model)
+@pytest.fixture(scope="module")
+def flash(model):
+    return influence_under("bf16-flash", model)
+
+
+@pytest.fixture(scope="module")
+def overflowed(model):
+    return influence_under(OVERFLOWS, model)
+
+
+def test_influence_of_a_rounded_pass_has_no_bound(rows, flash):
+    found, constants = flash
     assert not any("log10_repaired" in row for row in found)
     exact = [row for row in rows if row["kind"] == "influence" and row["policy"] == "window"]
     assert [row["reaches"] for row in found] == [row["reaches"] for row in exact]
@@ -217,8 +227,8 @@ def test_influence_of_a_rounded_pass_has_no_bound(rows, model):
     assert summarize(run_of(rows)).bounds == 2 * SETTINGS.max_tokens
 
 
-def test_an_overflow_is_named_by_its_site(model):
-    found, constants = influence_under(OVERFLOWS, model)
+def test_an_overflow_is_named_by_its_site(overflowed):
+    found, constants = overflowed
     check_overflow(summarize(run_of(found, **constants)), found)
 
 

@@ -505,30 +505,42 @@ def rounded(name, **changes):
     return settings, open_subject(settings)
 
 
-def test_rows_of_a_rounded_pass_have_its_derivatives_and_no_bound():
-    settings, subject = rounded("e4m3fn@all", spectral=(0,))
-    (first, none), (_, found) = measure(settings, subject)
+@pytest.fixture(scope="module")
+def flash():
+    """Settings of a fused pass, its subject, what is measured of it, and the same directly."""
+    settings, subject = rounded("bf16-flash", spectral=(0,))
+    decoder = subject.model.decoder.at(settings.plan)
+    tokens = jnp.asarray(subject.passages[0].tokens)
+    wanted = exact_influence(decoder, tokens, spectral=(0,))
+    return settings, wanted, list(measure(settings, subject))
+
+
+def test_rows_of_a_rounded_pass_have_its_derivatives_and_no_bound(flash):
+    settings, wanted, ((first, none), (_, found)) = flash
     assert (first, none) == ("rollout for true attention", [])
     assert {row.bounds for row in found} == {None}
     assert not set(names(BoundFields)) & set().union(*map(to_row, found))
-    decoder = subject.model.decoder.at(settings.plan)
-    wanted = exact_influence(decoder, jnp.asarray(subject.passages[0].tokens), spectral=(0,))
     assert [row.frobenius for row in found] == np.asarray(wanted.frobenius).ravel().tolist()
     constants = open_run(settings).constants
-    assert (constants.dtype, constants.rounding) == ("float32", "simulated e4m3fn everywhere")
+    assert (constants.dtype, constants.rounding) == ("float32", settings.plan.name)
     summary = summarize(run_of(list(map(to_row, found)), num_layers=3, rounding=constants.rounding))
     assert (summary.repaired, summary.violations, summary.excess) == (None, 0, None)
 
 
-def test_an_overflow_is_named_by_its_site():
+@pytest.fixture(scope="module")
+def overflowed():
     settings, subject = rounded(OVERFLOWS, spectral=(0,))
-    found = rows_of(settings, subject)
+    return settings, rows_of(settings, subject)
+
+
+def test_an_overflow_is_named_by_its_site(overflowed):
+    settings, found = overflowed
     assert {row["finite"] for row in found} == {False}
     constants = {"num_layers": 3, "rounding": settings.plan.name}
     check_overflow(summarize(run_of(found, **constants)), found)
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "flash")
 @pytest.mark.parametrize("name", ["bf16-flash", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_a_command_of_a_rounded_pass_leaves_a_page_without_a_bound(name, tmp_path, capsys):
     out, words = tmp_path / "toy", ("--prompt", "31,31", "--attention", "true", "--format", name)
