@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -84,9 +84,20 @@ def _described(name: str) -> Iterator[str]:
 
 
 def _backend(settings: NoSettings) -> Iterable[str]:
+    from glassesjax.model.native_presets import PresetProbe, preset_report
     from glassesjax.precision import backend_report
 
-    return _aligned(backend_report())
+    rows = [["-" if cell is None else _cell(cell) for cell in probe] for probe in preset_report()]
+    return [*_aligned(backend_report()), "", *_columns([list(PresetProbe._fields), *rows])]
+
+
+def _cell(value: object) -> str:
+    return f"{value:.2g}" if isinstance(value, float) else str(value)
+
+
+def _columns(cells: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
 
 
 def _aligned(texts: Mapping[str, object]) -> list[str]:
@@ -113,8 +124,7 @@ def _runs(settings: RunsSettings) -> Iterable[str]:
     counts = [f"{run.rows:,} rows" if run.study else "" for run in listed]
     # Paths, verbs and counts in columns; the headline, of any length, is last.
     cells = [(str(run.path), run.study, count) for run, count in zip(listed, counts, strict=True)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(f"{c:{w}}" for c, w in zip(cell, widths, strict=True)) for cell in cells]
+    lines = _columns(cells)
     return [f"{line}  {run.text}".rstrip() for line, run in zip(lines, listed, strict=True)]
 
 
@@ -133,7 +143,8 @@ MODELS = Command(
 )
 BACKEND = Command(
     name="backend",
-    description="Measures how this backend handles casts, products and subnormals.",
+    description="Measures how this backend handles casts, products and subnormals, and which"
+    " presets of rounding plans it computes natively.",
     settings=NoSettings,
     lines=_backend,
 )

@@ -13,6 +13,7 @@ from studies.influence.made_influence import made_rows, result_of
 
 import glassesjax
 from glassesjax.cli import run
+from glassesjax.model.native_presets import PresetProbe
 from glassesjax.precision import backend_report
 from glassesjax.runs.rows import read_rows
 from proofs_numeric.verify import measure
@@ -135,11 +136,18 @@ def report():
     return backend_report()
 
 
-def test_backend_prints_what_it_measured(report, capsys):
+def test_backend_prints_what_it_measured(report, monkeypatch, capsys):
+    probe = PresetProbe("nvfp4", "part", "none", None, 0.0079, "fused", 0.587, "bf16")
+    monkeypatch.setattr("glassesjax.model.native_presets.preset_report", lambda: [probe])
     assert run(["backend"]) == 0
     said = capsys.readouterr().out
     assert "cpu" in said
     assert all(name in said for name in report)
+    table = said.partition("\n\n")[2].splitlines()
+    assert [line.split() for line in table] == [
+        list(PresetProbe._fields),
+        ["nvfp4", "part", "none", "-", "0.0079", "fused", "0.59", "bf16"],
+    ]
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ PRODUCTS = {"dot", "matmul", "einsum", "tensordot", "vdot", "inner", "dot_genera
 ON_THE_HOST = {
     "trace/decay.py", "statistics/intervals.py", "studies/train/pair_rows.py",
     "studies/retention/summary.py", "precision/backend.py",
+    "model/native_presets.py",
 }  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))
 

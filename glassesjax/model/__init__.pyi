@@ -23,6 +23,8 @@ from . import language as language
 from . import layer_scan as layer_scan
 from . import layers as layers
 from . import narrow as narrow
+from . import native_presets as native_presets
+from . import native_products as native_products
 from . import opening as opening
 from . import placing as placing
 from . import positions as positions
