@@ -16,7 +16,7 @@ from glassesjax.precision.sums import Accumulator
 class Site(enum.StrEnum):
     """A rounding site, by the name of its field in a plan.
 
-    The first seven are what every model stores (``STORED``). The others are how hardware gets
+    The first seven are what every model stores (``STORED``). The others are how kernels get
     there: what products read, the order of the softmax, and sums.
     """
 
@@ -78,11 +78,11 @@ class RoundingPlan:
     is it in hardware that accumulates products of 16-bit numbers in float32.
 
     The softmax has two orders. *Normalized*: the weights are divided by their sum and then stored
-    (``attn_weights``). *Fused*, where ``attn_exp`` has a format: the exponentials are stored, over
-    tiles of keys with a running maximum, and the average is divided by their sum at the end, as
-    fused kernels do (FlashAttention-2, arXiv 2307.08691, section 3.1). The sum is of exponentials
-    before they are stored, as there. Where slots of a cache are in no order, its tiles are not in
-    the order of positions.
+    (``attn_weights``), which fused kernels do not do. *Fused*, where ``attn_exp`` has a format: the
+    exponentials are stored, over tiles of keys with a running maximum, and the average is divided
+    by their sum at the end, as fused kernels do (FlashAttention-2, arXiv 2307.08691, section 3.1).
+    The sum is of exponentials before they are stored, as there. Where slots of a cache are in no
+    order, its tiles are not in the order of positions.
     """
 
     weights: NumberFormat | None = None

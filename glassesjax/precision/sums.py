@@ -1,4 +1,4 @@
-"""Sums whose running value is stored in a number format, in the orders that hardware adds in."""
+"""Sums whose running value is stored in a number format, in the orders that kernels add in."""
 
 import dataclasses
 from typing import Literal

@@ -1,6 +1,8 @@
 """Plans by name: what each name rounds, and what is no name."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 
@@ -105,3 +107,28 @@ def test_what_is_no_name_is_one_line(text, said):
 
 def test_all_are_the_stored_sites():
     assert named_plan("bf16@all") == named_plan("bf16")
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "precision.md").read_text(encoding="utf-8")
+
+
+def first_cells(heading):
+    """The code spans in the first column of the tables under a heading."""
+    text = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    firsts = re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE)
+    return [name for first in firsts for name in re.findall(r"`([^`]+)`", first)]
+
+
+def test_the_page_has_every_site_in_order():
+    assert [name for name in first_cells("Plans") if name in tuple(Site)] == list(Site)
+
+
+def test_names_on_the_page_are_plans():
+    names = first_cells("Plans by name")
+    assert len(names) == 12
+    for name in names:
+        assert named_plan(name).name
+    fused = re.search(r"names its sites:\n`(.*)`", PAGE)[1]
+    swapped = dataclasses.replace(named_plan("e4m3fn"), attn_weights=None, attn_exp=E4M3FN)
+    assert named_plan(fused) == swapped
+    assert "for name, preset in PRESETS.items()" in PAGE  # their table is made from them
