@@ -110,7 +110,7 @@ def test_without_rounding_it_is_the_softmax_average_and_so_is_its_derivative(key
 
     def normalized(logits, value):
         weights = model_attention.softmax(logits)[None, None]
-        return exact("kns,ksh->knh", weights, value[None], jnp.float64), weights
+        return exact("kns,ksh->knh", weights, value[None], F64.dtype), weights
 
     # Some twenty roundings of float64 lie between the two, of numbers below 4.
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=100 * 2.0**-53)
