@@ -8,17 +8,17 @@ import tyro
 from glassesjax.errors import BadInput
 from glassesjax.precision.arithmetic import model_plan, plan_name
 from glassesjax.precision.formats import F16, FORMATS
+from glassesjax.precision.named import GRAMMAR as NAMED
 from glassesjax.precision.named import GROUPS
 from glassesjax.precision.plan import RoundingPlan
 from glassesjax.precision.presets import PRESETS
 
-GRAMMAR = (
-    "f32, f64, bf16 or f16 as the backend computes; or rounded in float32:"
-    " FORMAT[*SCALE][@SITE[+SITE]...][,...] (bf16@all, e4m3fn@attn_weights), native-FORMAT, or a"
-    f" preset. FORMAT: {', '.join(FORMATS)} or eXmY (bits of exponent and mantissa), int8 and"
-    f" others with a scale. SITE: {', '.join(GROUPS)}. Presets: {', '.join(PRESETS)}. More:"
-    " docs/precision.md."
+PLANS = (
+    f"{NAMED} (bf16@all, e4m3fn@attn_weights). FORMAT: {', '.join(FORMATS)} or eXmY (bits of"
+    f" exponent and mantissa), int8 and others with a scale; alone it rounds all that is stored."
+    f" SITE: {', '.join(GROUPS)}. Presets: {', '.join(PRESETS)}. More: docs/precision.md."
 )
+GRAMMAR = f"f32, f64, bf16 or f16 as the backend computes; or rounded in float32: {PLANS}"
 COMPARED = "one or more; all are compared with the first"
 # Type of a field with one plan, and of one with several.
 Format = Annotated[str, tyro.conf.arg(help=f"Arithmetic of the passes: {GRAMMAR}")]

@@ -7,7 +7,7 @@ import tyro
 
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, encodings, is_toy
-from glassesjax.runs.formats import GRAMMAR, checked_formats
+from glassesjax.runs.formats import PLANS, checked_formats
 from glassesjax.runs.study import Devices, ModelName
 from glassesjax.settings import check_settings
 from glassesjax.studies.collapse.formats import cell_format
@@ -16,8 +16,8 @@ from glassesjax.tasks.sequences import SYMBOL_FAMILIES, run_family
 LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 HELP = (
-    "Arithmetics, one or more. Here a format alone (e4m3fn, e5m7) is all of the arithmetic,"
-    f" simulated where no backend computes in it. {GRAMMAR}"
+    "Arithmetics, one or more: a float format (e4m3fn, e5m7), simulated where no backend computes"
+    f" in it; or a plan: {PLANS}"
 )
 
 
@@ -31,7 +31,11 @@ class CollapseSettings:
     lengths: tuple[int, ...] = LENGTHS
     """Run lengths n, ascending: in tokens of the run, of ones_text in characters; each is compared
     with n + 1."""
-    formats: Annotated[tuple[str, ...], tyro.conf.arg(help=HELP)] = ("f32", "bf16", "f16")
+    formats: Annotated[tuple[str, ...], tyro.conf.arg(help=HELP, aliases=("--format",))] = (
+        "f32",
+        "bf16",
+        "f16",
+    )
     """Number formats and plans by name."""
     positions: tuple[str, ...] = ()
     """For toy: which positional encodings; all if absent."""

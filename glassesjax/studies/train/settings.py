@@ -11,6 +11,7 @@ import tyro
 from glassesjax.errors import BadInput
 from glassesjax.model import Causal, DecoderConfig, DenseMlp, RMSNorm, Window
 from glassesjax.precision import named_plan, plan_name
+from glassesjax.runs.formats import PLANS
 from glassesjax.settings import MOST, check_each, check_settings
 from glassesjax.studies.train.switches import (
     MASKS,
@@ -25,6 +26,7 @@ from glassesjax.tasks.task import LengthMix
 from glassesjax.train.config import AXES, TrainConfig, check_answer_hidden, check_mesh
 from glassesjax.train.optimizer import AdamW, WeightDecayOn
 
+HELP = f"Where the trained decoders round when they answer, one or more: {PLANS}"
 BEYOND = 16  # times the longest length of training: how far an evaluation goes
 COPYING_TASKS = ("copy_at", "copy_string")  # whose answers copy tokens of many places
 ONE_DIGIT = 9  # the largest count of one token, and the length of items that can all be read
@@ -89,11 +91,9 @@ class TrainSettings:
     seeds: int = 1
     """Decoders that are trained in one program, from seeds 0, 1, ..."""
     arithmetic: str = "f32"
-    """Where training rounds, a plan by name: FORMAT[*SCALE][@SITE[+SITE]...], native-FORMAT or a
-    preset (docs/precision.md); master weights are float32."""
-    formats: tuple[str, ...] = ("f32", "bf16", "f16", "e4m3fn")
-    """Where the trained decoders round when they answer, in the same words; int4@weights is an
-    integer format, and in the weights only."""
+    """Where training rounds, as --formats; master weights are float32."""
+    formats: Annotated[tuple[str, ...], tyro.conf.arg(help=HELP)] = ("f32", "bf16", "f16", "e4m3fn")
+    """Plans by name."""
     examples: int = 0
     """Evaluation examples of each length and format; 0: the preset's (quick 64, full
     256)."""
