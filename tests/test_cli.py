@@ -14,7 +14,7 @@ from studies.influence.made_influence import made_rows, result_of
 import glassesjax
 from glassesjax.cli import run
 from glassesjax.model.native_presets import PresetProbe
-from glassesjax.precision import backend_report
+from glassesjax.precision import FORMATS, PRESETS, Site, backend_report
 from glassesjax.runs.rows import read_rows
 from proofs_numeric.verify import measure
 from proofs_numeric.verify import run as ledger
@@ -124,6 +124,21 @@ def test_help_says_units_and_exits_zero(capsys):
         run(["collapse", "--help"])
     assert stop.value.code == 0
     assert "in tokens of the run" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("verb", "flag"),
+    [
+        *((verb, "--formats") for verb in ("collapse", "perplexity", "train")),
+        *((verb, "--format") for verb in ("influence", "generate", "retention")),
+        *((verb, "--format") for verb in ("recall", "longform", "bounded")),
+    ],
+)
+def test_help_lists_the_plans_by_their_parts(verb, flag, capsys):
+    with pytest.raises(SystemExit):
+        run([verb, "--help"])
+    words = {word.strip(".,") for word in capsys.readouterr().out.split()}
+    assert {flag, "docs/precision.md", *PRESETS, *Site, *FORMATS} - words == set()
 
 
 def test_models_says_how_to_get_what_is_not_here(capsys):

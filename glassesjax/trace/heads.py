@@ -61,13 +61,13 @@ class LayerHeads(NamedTuple):
 
 
 def check_unrounded(plan: RoundingPlan) -> None:
-    """Refuses a plan that rounds in the pass: rollouts and bounds are about exact passes.
+    """Refuses a plan that rounds in the pass: bounds are about exact passes.
 
     Raises:
       BadInput: The plan simulates rounding at another site than the weights.
     """
     if plan.rounds_in_pass:
-        wanted = "Expected a decoder that rounds its weights alone, as rollouts and bounds need"
+        wanted = "Expected a decoder that rounds its weights alone, as bounds need"
         raise BadInput(f"{wanted}, got plan {plan.name}: use decoder.at(None).")
 
 

@@ -28,7 +28,7 @@ from glassesjax.trace.heads import (
     times_rows,
     turns,
 )
-from glassesjax.trace.rollout import printed_bound, rollout
+from glassesjax.trace.rollout import block_stack, printed_bound
 
 U = 2.0**-53
 TOKENS = jnp.asarray((0, 3, 1, 5, 2, 2, 4), jnp.int32)
@@ -127,11 +127,11 @@ def test_blocks_of_rows_give_the_product(key, rows):
 @pytest.mark.parametrize(
     "run",
     [
-        lambda decoder: rollout(decoder, TOKENS),
+        lambda decoder: block_stack(decoder, TOKENS),
         lambda decoder: printed_bound(decoder, TOKENS),
         lambda decoder: certificate_rows(decoder, TOKENS, 2),
     ],
-    ids=["rollout", "printed", "certificate"],
+    ids=["stack", "printed", "certificate"],
 )
 def test_a_pass_that_rounds_is_refused_and_rounded_weights_are_not(run):
     decoder = made(CONFIG, jax.random.key(0))

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from made_decoders import made, passed
+from made_decoders import made
 
 from glassesjax.model import DecoderConfig, GatedMlp, Layout, RMSNorm, Rotary
 from glassesjax.model.layer_scan import scan_layers
-from glassesjax.precision import F64, named_plan
+from glassesjax.precision import F64, Site, named_plan
 from glassesjax.precision.arithmetic import model_plan
 from glassesjax.trace.influence import exact_influence
 from glassesjax.trace.rollout import rollout
@@ -66,7 +66,7 @@ def jacobians(decoder, tokens, freeze=False):
 
     def last(added):
         resid, _ = scan_layers(through, decoder.enter(tokens), (decoder.layers, added))
-        return decoder.plan.store("output", decoder.final_norm(resid))[-1]
+        return decoder.plan.store(Site.OUTPUT, decoder.final_norm(resid))[-1]
 
     nothing = jnp.zeros((LAYERS, len(tokens), DIM), decoder.plan.dtype)
     return jax.jacrev(last)(nothing).transpose(1, 0, 2, 3)  # layers out seq model_dim
@@ -117,11 +117,23 @@ def test_native_bfloat16_rounds_the_derivatives_too(key, freeze):
     assert np.max(np.abs(native.frobenius[0] / simulated.frobenius[0] - 1)) > 2.0**-16
 
 
+represent = jax.jit(
+    lambda decoder, until: decoder.represent(decoder.enter(TOKENS), until=until, keep="attention")[
+        1
+    ]
+)
+
+
+@pytest.mark.parametrize("evicts", [False, True])
 @plans
-def test_the_rollout_is_of_the_weights_that_the_pass_stores(key, name):
-    decoder = under(made(CONFIG, key), name)
-    found = jax.jit(rollout, static_argnames="rows")(decoder, TOKENS, rows=3)
-    weights = np.asarray(passed(decoder, TOKENS)[1].attn_weights).mean(axis=1)
+def test_the_rollout_is_of_the_weights_that_the_pass_stores(key, name, evicts):
+    decoder, until = under(made(CONFIG, key), name), None
+    if evicts:  # the first group of heads keeps the last four tokens, the second the last two
+        seen = jnp.arange(len(TOKENS), dtype=jnp.int32)[:, None] + jnp.array([[3, 1]], jnp.int32)
+        until = jnp.stack([seen] * LAYERS)
+    found = jax.jit(rollout, static_argnames="rows")(decoder, TOKENS, rows=3, until=until)
+    weights = np.asarray(represent(decoder, until).attn_weights).mean(axis=1)
+    assert bool(weights[0, -1, 0]) != evicts
     row, shares = np.eye(len(TOKENS))[-1], np.asarray(found.shares)
     for layer in reversed(range(LAYERS)):
         row = row @ ((1 - shares[layer]) * np.eye(len(row)) + shares[layer] * weights[layer])
