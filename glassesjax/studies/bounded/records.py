@@ -103,7 +103,7 @@ class TokenRow:
     frobenius: float
     """Frobenius norm of J, through the states that the policy left."""
     finite: bool
-    """Whether that norm is finite."""
+    """Whether that norm and the last representation are finite."""
     overflow: OverflowFields | None = None
     standard_error: float | None = None
     """Of an estimated ``frobenius``; missing where it is exact."""

@@ -252,6 +252,8 @@ def influence_rows(
     # (layers, seq, seq) -> (layers+1, seq) -> (seq,) at the embedding
     left = np.asarray(paths_left(retained_pairs(jnp.asarray(until))))[0]
     at = lambda each, position: None if each is None else float(each[0][position])
+    # Straight through a rounding that overflows a derivative may still be finite.
+    whole = bool(np.isfinite(np.asarray(reading.y[-1], np.float64)).all())
     bounds: list[float | None] = [None] * len(cell.tokens)
     if pruned.bound is not None:  # in logarithms, since its gain may overflow
         logs = [math.log(x) if x > 0 else -math.inf for x in map(float, pruned.bound.profile[0])]
@@ -264,7 +266,7 @@ def influence_rows(
             token=token,
             token_text=text[position],
             frobenius=float(norms[position]),
-            finite=bool(np.isfinite(norms[position])),
+            finite=whole and bool(np.isfinite(norms[position])),
             standard_error=at(influence.standard_error, position),
             along_standard_error=at(influence.along_standard_error, position),
             spectral=at(influence.spectral, position),

@@ -1,5 +1,6 @@
 """The bounded study on the toy: predicted equalities, prompts one by one, resuming, bad input."""
 
+import copy
 import dataclasses
 import math
 
@@ -230,6 +231,20 @@ def test_influence_of_a_rounded_pass_has_no_bound(rows, flash):
 def test_an_overflow_is_named_by_its_site(overflowed):
     found, constants = overflowed
     check_overflow(summarize(run_of(found, **constants)), found)
+
+
+@pytest.fixture(scope="module")
+def ended(model):
+    decoder = copy.copy(model.decoder)
+    decoder.final_norm = jax.tree.map(lambda gain: 8 * gain, decoder.final_norm)
+    # Of numbers up to 3.5.
+    return influence_under("e2m2@output", dataclasses.replace(model, decoder=decoder))[0]
+
+
+def test_a_representation_that_overflows_has_no_influence_to_speak_of(ended):
+    """Straight through the last rounding every derivative is finite."""
+    assert np.isfinite([row["frobenius"] for row in ended]).all()
+    assert {(row["finite"], row["overflow_site"]) for row in ended} == {(False, "output")}
 
 
 @pytest.mark.usefixtures("undrawn")
