@@ -365,6 +365,27 @@ def test_numbers_of_nvfp4():
     assert not NVFP4.round(jnp.asarray(x))[0, 32:].any()
 
 
+def test_published_casts_of_six_bit_floats():
+    """Examples of ONNX's page on floats of 6 bits, which follow the MX specification."""
+    values = jnp.float32([25, -0.0, jnp.inf])
+    casts = {"e2m3fn_sat": [7.5, -0.0, 7.5], "e3m2fn_sat": [24, -0.0, 28]}
+    for name, published in casts.items():
+        assert same_bits(number_format(name).round(values), np.float32(published))
+
+
+def test_two_scales_of_nvfp4_by_hand():
+    """arXiv 2509.25149: e4m3(amax_b / 6 * s) with s = 6 * 448 / amax, decoded over s."""
+    x = np.zeros(32, np.float32)
+    x[0], x[16:19] = 10, [3, 1.3, -0.4]
+    elements, scale = NVFP4.quantize(jnp.asarray(x))
+    # Of the second block 3 / 6 * 268.8 = 134.4, whose neighbors in e4m3fn are 128 and 144.
+    np.testing.assert_allclose(scale, [10 / 6, 128 / 268.8], rtol=4 * F32.unit_roundoff)
+    assert elements[0] == 6
+    assert elements[16:19].tolist() == [6, 3, -1]  # of 6.3, 2.73 and -0.84
+    # One scale by itself, without the second, is another number: 0.5 is one of e4m3fn.
+    assert abs(float(scale[1]) - 0.5) > 0.02
+
+
 def test_a_row_of_nvfp4_by_rows_is_a_tensor_by_itself(key):
     x = jax.random.normal(key, (3, 37), jnp.float32) * jnp.float32([[1], [10], [0.1]])
     rows = jnp.stack([NVFP4.round(row) for row in x])
