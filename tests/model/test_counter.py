@@ -26,6 +26,7 @@ from glassesjax.precision import (
     Accumulator,
     RoundingPlan,
     float_format,
+    named_plan,
 )
 from glassesjax.tasks.sequences import SYMBOLS
 from glassesjax.theory.counting import failing_length, first_wrong_readout
@@ -290,3 +291,20 @@ def test_bad_input(most, reading, dtype, message):
 def test_float64_needs_64_bit_types():
     with jax.enable_x64(False), pytest.raises(BadInput, match="Expected 64-bit types for float64"):
         counter(9, dtype=jnp.float64)
+
+
+@pytest.mark.parametrize(
+    ("plan", "last"),
+    [
+        ("e4m3fn@attn_exp:0,e4m3fn@softmax_sum", 14),
+        ("e4m3fn@attn_exp:0,bf16@softmax_sum", 254),
+        ("e4m3fn@attn_exp:0", 299),
+        ("e4m3fn@attn_weights", 203),  # 512 / n rounds to 3 up to 204, to 2 up to 341
+    ],
+)
+def test_orders_of_attention(plan, last):
+    y, _ = observe(named_plan(plan), "share", 300, jnp.float32)
+    distinct = ~equal_to_next(y)
+    assert np.flatnonzero(distinct)[-1] == last
+    # Fused weights with a wide sum distinguish every count; normalized ones do not.
+    assert distinct.all() == (plan == "e4m3fn@attn_exp:0")
