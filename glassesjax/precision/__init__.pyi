@@ -7,6 +7,7 @@ from . import grid as grid
 from . import named as named
 from . import nearest as nearest
 from . import norms as norms
+from . import packed as packed
 from . import plan as plan
 from . import plan_table as plan_table
 from . import presets as presets
@@ -42,6 +43,11 @@ from .norms import root_mean_square as root_mean_square
 from .norms import safe_abs as safe_abs
 from .norms import safe_entr as safe_entr
 from .norms import safe_sqrt as safe_sqrt
+from .packed import Packed as Packed
+from .packed import can_pack as can_pack
+from .packed import pack as pack
+from .packed import packed_shapes as packed_shapes
+from .packed import unpack as unpack
 from .plan import STORED as STORED
 from .plan import RoundingPlan as RoundingPlan
 from .plan import Site as Site
