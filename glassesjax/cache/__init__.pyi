@@ -16,6 +16,7 @@ from . import sampling as sampling
 from . import saved as saved
 from . import slots as slots
 from . import step as step
+from . import stored as stored
 from . import stream as stream
 from .advance import Unrolled as Unrolled
 from .advance import advance as advance

@@ -124,7 +124,7 @@ def advance(
         if mode != "exact":
             moving = f"position ids {policy.position_ids}, which moves with each token"
             raise BadInput(f"Expected mode exact for {moving}, got {mode}.")
-    check_state(config, len(model.blocks), state, policy, plan.dtype)
+    check_state(config, len(model.blocks), state, policy, plan)
     count = jnp.asarray(len(tokens) if length is None else length, jnp.int32)
     rows, seen, resid = _enter(model.outer, tokens, state.seen, count)
     layers, dropped = [], []

@@ -6,6 +6,7 @@ from jax.typing import DTypeLike
 
 from glassesjax.cache import Policy, policy, resolve_slots
 from glassesjax.model.config import DecoderConfig
+from glassesjax.precision import RoundingPlan
 
 
 def named_policy(name: str, baseline: str) -> Policy:
@@ -31,7 +32,7 @@ def named_slots(
     *,
     baseline: str,
     length: int,
-    dtype: DTypeLike,
+    dtype: DTypeLike | RoundingPlan,
 ) -> int:
     """The number of slots of a budget, for a policy or for a baseline.
 
@@ -41,7 +42,7 @@ def named_slots(
       rule: The policy.
       baseline: The baseline's name where it is one, else empty.
       length: Tokens of the text.
-      dtype: Of keys and values.
+      dtype: Of keys and values, or the plan.
 
     Returns:
       Slots; of a baseline as many as a window would have.

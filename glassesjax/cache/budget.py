@@ -9,6 +9,7 @@ from glassesjax.borders import COUNT, NON_NEGATIVE, border
 from glassesjax.cache.budget_text import UNITS, check_count, read_budget
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.slots import budgets_of, check_causal
+from glassesjax.cache.stored import Storage
 from glassesjax.errors import BadInput
 from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig
@@ -21,14 +22,16 @@ def state_bytes(
     config: DecoderConfig,
     policy: Policy,
     slots: int | np.integer | Sequence[int | np.integer],
-    dtype: DTypeLike,
+    dtype: DTypeLike | RoundingPlan,
 ) -> int:
     r"""Memory of the state of one sequence: k + 1 cache slots a layer, for a capacity of k.
 
     .. math:: \mathrm{layers} \cdot (k + 1) \cdot (\mathrm{kv\_heads} \cdot
        (d_\mathrm{key} + d_\mathrm{value}) \cdot \mathrm{itemsize} + \mathrm{groups} \cdot (4 + m))
 
-    with 4 bytes for a position and m for the accumulated attention. Most of it is keys and values.
+    or, of packed keys and values, the bytes of their codes and scales in place of :math:`d \cdot
+    \mathrm{itemsize}`; with 4 bytes for a position and m for the accumulated attention. Most of it
+    is keys and values.
 
     Source: arXiv 2401.06104v2, Table 1.
     Differs: one slot more than the capacity, positions and accumulated attention are counted.
@@ -37,7 +40,7 @@ def state_bytes(
       config: The decoder's settings.
       policy: The eviction policy; a head-wise one has positions for each key-value head.
       slots: Capacity of every layer, or of each.
-      dtype: Of keys and values.
+      dtype: Of keys and values, or the plan, as of ``empty_state``.
 
     Returns:
       Bytes.
@@ -49,12 +52,13 @@ def state_bytes(
     return sum(budget + 1 for budget in budgets) * _slot_bytes(config, policy, dtype)
 
 
-def _slot_bytes(config: DecoderConfig, policy: Policy, dtype: DTypeLike) -> int:
+def _slot_bytes(config: DecoderConfig, policy: Policy, dtype: DTypeLike | RoundingPlan) -> int:
     groups = config.kv_heads if policy.head_wise else 1
+    storage = Storage.of(dtype, config)
+    of_head = storage.row_bytes(config.key_dim) + storage.row_bytes(config.value_dim)
     # Attention accumulates in the carrier, also beside keys of 16 bits.
-    mass = np.dtype(RoundingPlan.of_dtype(dtype).carrier_dtype).itemsize
-    width = config.kv_heads * (config.key_dim + config.value_dim)
-    return width * np.dtype(dtype).itemsize + groups * (np.dtype(np.int32).itemsize + mass)
+    beside = np.dtype(np.int32).itemsize + storage.wide.itemsize
+    return config.kv_heads * of_head + groups * beside
 
 
 @border(length=COUNT)
@@ -64,7 +68,7 @@ def resolve_slots(
     policy: Policy,
     *,
     length: int,
-    dtype: DTypeLike,
+    dtype: DTypeLike | RoundingPlan,
     rows: int = 1,
     of: str = "sequences",
 ) -> int:
@@ -76,7 +80,7 @@ def resolve_slots(
       config: The decoder's settings.
       policy: The eviction policy; ``full`` takes the whole length, whatever the budget.
       length: Tokens of the text, or of the context.
-      dtype: Of keys and values.
+      dtype: Of keys and values, or the plan.
       rows: Sequences whose states are in memory together.
       of: Name of the sequences, for the message.
 

@@ -117,7 +117,7 @@ class Generator:
             expected = f"Expected a row number for each of {len(prompts)} prompts"
             raise BadInput(f"{expected}, got {len(rows)}: pass one for each.")
         outer = self.model.outer
-        one = empty_state(outer.config, self.policy, slots, outer.plan.dtype)
+        one = empty_state(outer.config, self.policy, slots, outer.plan)
         _check_room(one, self.policy, max(map(len, prompts)) + room)
         # of one sequence -> of rows
         state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(prompts), *leaf.shape)), one)

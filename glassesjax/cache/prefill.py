@@ -73,10 +73,10 @@ def prefill(
     tokens = checked_tokens(tokens, model.outer.config.vocab_size)
     if state is None:
         capacity = count if slots is None else slots
-        state = empty_state(model.outer.config, policy, capacity, model.outer.plan.dtype)
+        state = empty_state(model.outer.config, policy, capacity, model.outer.plan)
     elif slots is not None:
         raise BadInput("Expected slots or a state, got both: leave out slots.")
-    check_state(model.outer.config, len(model.blocks), state, policy, model.outer.plan.dtype)
+    check_state(model.outer.config, len(model.blocks), state, policy, model.outer.plan)
     free = min(cache.slots for cache in state.layers) - int(state.seen)
     if not policy.bounded and count > free:
         expected = f"Expected a full state with free slots for {count} tokens, got {free}"

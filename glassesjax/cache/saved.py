@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.slots import KVCache, State, empty_state
+from glassesjax.cache.stored import Storage, by_name
 from glassesjax.errors import BadInput, brief, escaped
 from glassesjax.files import (
     check_local,
@@ -26,10 +27,12 @@ from glassesjax.files import (
 )
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.stored_config import config_of, config_record, config_text
+from glassesjax.precision import Packed, RoundingPlan
 from glassesjax.schema import SCHEMA, check_schema, renamed_policy
 
 KIND = "glassesjax state 1"
 CONFIG, DIGEST = "model_config", "model_settings"  # of the decoder; a hash in older files
+STORED = "stored"  # format of packed keys and values; absent where they are arrays of the dtype
 BFLOAT16 = "bfloat16"  # not a dtype of NumPy's files: stored as uint16 bits
 # Exceptions of NumPy and its ZIP reader for a truncated, foreign or overwritten file.
 BROKEN = (
@@ -55,6 +58,7 @@ def save_state(
     policy: Policy,
     *,
     config: DecoderConfig,
+    plan: RoundingPlan | None = None,
     info: Mapping[str, object] | None = None,
     arrays: Mapping[str, np.ndarray] | None = None,
 ) -> None:
@@ -65,29 +69,42 @@ def save_state(
       state: The state.
       policy: The policy that produced it.
       config: Settings of the decoder.
+      plan: That of the decoder, of which the file names the format of packed keys and values;
+        needed for them alone.
       info: Further values, JSON-ready; ``load_state`` can require them.
       arrays: Further arrays by name, of dtypes that NumPy's files support.
 
     Raises:
-      BadInput: The file cannot be written.
+      BadInput: The file cannot be written, or keys and values are packed and there is no plan.
       DiskFull: The disk is full.
     """
     check_local(path)
+    key, stored = state.layers[0].key, {}
+    if isinstance(key, Packed):
+        if plan is None:
+            raise BadInput("Expected the plan of a state with packed keys, got none: pass plan.")
+        stored = {STORED: Storage.of(plan, config).name}
+    # Of packed ones the dtype in which they are read, which is that of the accumulated attention.
+    dtype = (state.layers[0].mass if isinstance(key, Packed) else key).dtype.name
     header = {
         "kind": KIND,
         "schema": SCHEMA,
         **_identity(policy),
         CONFIG: config_record(config),
-        "dtype": state.layers[0].key.dtype.name,
+        "dtype": dtype,
+        **stored,
         "slots": [cache.position.shape[-1] - 1 for cache in state.layers],
         "info": dict(info or {}),
     }
     # NumPy's files have no bfloat16: its bits are stored as uint16, and the header has the dtype.
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
-    plain = [leaf.view(np.uint16) if leaf.dtype.name == BFLOAT16 else leaf for leaf in leaves]
+    leaves = {name: np.asarray(leaf) for name, leaf in by_name(state).items()}
+    plain = {
+        name: leaf.view(np.uint16) if leaf.dtype.name == BFLOAT16 else leaf
+        for name, leaf in leaves.items()
+    }
     content = {
         "header": np.frombuffer(to_json(header).encode(), np.uint8),
-        **dict(zip(_names(state), plain, strict=True)),
+        **plain,
         **{f"with.{name}": array for name, array in (arrays or {}).items()},
     }
     expected = "to save the state"
@@ -100,7 +117,7 @@ def load_state(
     policy: Policy,
     *,
     config: DecoderConfig,
-    dtype: DTypeLike,
+    dtype: DTypeLike | RoundingPlan,
     same: Mapping[str, object] | None = None,
 ) -> Saved:
     """Reads a state of this model and policy.
@@ -109,7 +126,7 @@ def load_state(
       path: A file of ``save_state``.
       policy: The policy to continue with.
       config: Settings of the decoder.
-      dtype: Of keys and values.
+      dtype: Of keys and values; or the decoder's plan, which reads a file of packed ones, too.
       same: Required values of ``info``, by name.
 
     Returns:
@@ -119,7 +136,10 @@ def load_state(
       BadInput: The file is missing, truncated, foreign, or of another model, policy or ``info``.
     """
     header, arrays = _read(path)
-    identity = {**_identity(policy), "dtype": jnp.dtype(dtype).name}
+    storage = Storage.of(dtype, config)
+    identity = {**_identity(policy), "dtype": storage.dtype.name}
+    if STORED in header:  # else arrays of that dtype, under every plan
+        identity[STORED] = storage.name
     for name, required in identity.items():
         _require_same(path, name, required, header.get(name))
     if CONFIG not in header:  # an older file has a digest of the settings
@@ -139,7 +159,8 @@ def load_state(
     if not isinstance(info, dict):
         raise _broken(path, "its header has no info")
     check_same(path, info, same or {})
-    state = _state(path, header, arrays, policy, config)
+    how = dtype if STORED in header else storage.dtype
+    state = _state(path, header, arrays, policy, config, how)
     beside = {name[5:]: array for name, array in arrays.items() if name.startswith("with.")}
     return Saved(state, info, beside)
 
@@ -177,11 +198,6 @@ def _require_same(path: Path, name: str, required: object, stored: object) -> No
 
 def _shown(value: object) -> str:
     return "none" if value is None else escaped(value) if isinstance(value, str) else brief(value)
-
-
-def _names(state: State) -> list[str]:
-    each = [f"layers.{i}.{name}" for i in range(len(state.layers)) for name in KVCache._fields]
-    return [*each, "seen"]
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -223,18 +239,18 @@ def _state(
     arrays: Mapping[str, np.ndarray],
     policy: Policy,
     config: DecoderConfig,
+    how: DTypeLike | RoundingPlan,
 ) -> State:
     """The state from its arrays, each of the shape and dtype of this model."""
-    slots, dtype = header.get("slots"), jnp.dtype(header["dtype"])
+    slots = header.get("slots")
     # A bool is no count, though Python counts it as an int.
     counts = isinstance(slots, list) and all(
         type(count) is int and 1 <= count <= MOST_SLOTS for count in slots
     )
     if not isinstance(slots, list) or not counts or len(slots) != config.num_layers:
         raise _broken(path, f"its header has no slots of {config.num_layers} layers")
-    like = jax.eval_shape(lambda: empty_state(config, policy, slots, dtype))
-    leaves, tree = jax.tree.flatten(like)
-    named = dict(zip(_names(like), leaves, strict=True))
+    like = jax.eval_shape(lambda: empty_state(config, policy, slots, how))
+    named = by_name(like)
     if missing := sorted(named.keys() - arrays.keys()):
         raise _broken(path, f"it has no {missing[0]}")
     # ``seen`` is a number for one sequence, (rows,) for a batch; all else has the same rows.
@@ -245,7 +261,7 @@ def _state(
         if array.shape != (*batch, *leaf.shape) or array.dtype != stored:
             raise _broken(path, f"{name} is {array.dtype.name} {array.shape}")
         read.append(jnp.asarray(array.view(leaf.dtype)))
-    return jax.tree.unflatten(tree, read)
+    return jax.tree.unflatten(jax.tree.structure(like), read)
 
 
 def grown(state: State, slots: int) -> State:
@@ -266,10 +282,11 @@ def grown(state: State, slots: int) -> State:
         pads[axis] = (0, more)
         return jnp.pad(leaf, pads, constant_values=fill)
 
+    rows = lambda stored: jax.tree.map(lambda leaf: wider(leaf, -2, 0), stored)
     layers = [
         KVCache(
-            key=wider(cache.key, -2, 0),
-            value=wider(cache.value, -2, 0),
+            key=rows(cache.key),
+            value=rows(cache.value),
             position=wider(cache.position, -1, -1),
             mass=wider(cache.mass, -1, 0),
         )

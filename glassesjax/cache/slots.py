@@ -23,10 +23,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax.borders import border
 from glassesjax.cache.policies import Candidates, Policy
+from glassesjax.cache.stored import Storage, by_name
 from glassesjax.errors import BadInput
 from glassesjax.model.by_layer import first_layer
 from glassesjax.model.config import DecoderConfig
-from glassesjax.precision import RoundingPlan
+from glassesjax.precision import Packed, RoundingPlan
 
 EMPTY = -1  # position that marks an empty slot
 
@@ -37,8 +38,9 @@ class KVCache(NamedTuple):
     ``groups`` is the number of decisions: one for the layer, or one for each key-value head.
     """
 
-    key: Float[Array, "kv_heads slots key_dim"]
-    value: Float[Array, "kv_heads slots value_dim"]
+    key: Float[Array, "kv_heads slots key_dim"] | Packed
+    """Packed where the state was made for a plan that stores it so: see ``empty_state``."""
+    value: Float[Array, "kv_heads slots value_dim"] | Packed
     position: Int[Array, "groups slots"]
     """Absolute position of the token in each slot; -1 in an empty one."""
     mass: Float[Array, "groups slots"]
@@ -101,7 +103,7 @@ def empty_state(
     config: DecoderConfig,
     policy: Policy,
     slots: int | np.integer | Sequence[int | np.integer],
-    dtype: DTypeLike = jnp.float32,
+    dtype: DTypeLike | RoundingPlan = jnp.float32,
 ) -> State:
     """A state of no tokens.
 
@@ -111,7 +113,10 @@ def empty_state(
       config: The decoder's settings.
       policy: The eviction policy; head-wise, it has positions for each key-value head.
       slots: Capacity of every layer, or of each.
-      dtype: Of keys and values: that of the decoder's weights.
+      dtype: Of keys and values: that of the decoder's weights. Or the decoder's plan: slots then
+        have keys and values in its format at ``state``, packed (``precision.pack``) with scales for
+        each token and head, wherever that takes fewer bytes, each row is rounded by itself and all
+        layers have the same format. What is read is the same, bit for bit.
 
     Returns:
       The state.
@@ -125,21 +130,21 @@ def empty_state(
     for budget in budgets:
         policy.check(budget)
     groups = config.kv_heads if policy.head_wise else 1
-    wide = RoundingPlan.of_dtype(dtype).carrier_dtype
+    storage = Storage.of(dtype, config)
 
     def layer(count: int) -> KVCache:
         return KVCache(
-            key=jnp.zeros((config.kv_heads, count, config.key_dim), dtype),
-            value=jnp.zeros((config.kv_heads, count, config.value_dim), dtype),
+            key=storage.empty(config.kv_heads, count, config.key_dim),
+            value=storage.empty(config.kv_heads, count, config.value_dim),
             position=jnp.full((groups, count), EMPTY, jnp.int32),
-            mass=jnp.zeros((groups, count), wide),
+            mass=jnp.zeros((groups, count), storage.wide),
         )
 
     return State(tuple(layer(budget + 1) for budget in budgets), jnp.asarray(0, jnp.int32))
 
 
 def check_state(
-    config: DecoderConfig, layers: int, state: State, policy: Policy, dtype: DTypeLike
+    config: DecoderConfig, layers: int, state: State, policy: Policy, plan: RoundingPlan
 ) -> None:
     """Refuses a state of another model, plan or policy, as far as shapes and types show it.
 
@@ -148,7 +153,7 @@ def check_state(
       layers: Number of its layers.
       state: Of one sequence; only shapes and types are compared.
       policy: The eviction policy.
-      dtype: Of keys and values.
+      plan: The decoder's; keys and values may be packed as it says, or arrays of its dtype.
 
     Raises:
       BadInput: It has other layers, shapes or types, or too few slots for the policy.
@@ -162,9 +167,16 @@ def check_state(
         raise BadInput(f"Expected a state made for {policy}, got one with {found}.")
     # Only the shapes: a test of values would wait for the device.
     slots = tuple(cache.slots for cache in state.layers)
-    made = _shapes(config, policy, slots, dtype, jnp.result_type(float))
+    how = plan if isinstance(state.layers[0].key, Packed) else plan.dtype
+    made = _shapes(config, policy, slots, how, jnp.result_type(float))
     for cache, wanted in zip(state.layers, made, strict=True):
-        for name, own, found in zip(KVCache._fields, wanted, cache, strict=True):
+        leaves = by_name(cache)
+        if leaves.keys() != by_name(wanted).keys():
+            expected, got = ", ".join(by_name(wanted)), ", ".join(leaves)
+            expected = f"Expected a state of {expected}"
+            raise BadInput(f"{expected}, got {got}: use the model and the plan that made it.")
+        for name, own in by_name(wanted).items():
+            found = leaves[name]
             if (found.shape, found.dtype) != (own.shape, own.dtype):
                 expected = f"Expected a state whose {name} is {own.dtype} of shape {own.shape}"
                 got = f"{found.dtype} of shape {found.shape}"
@@ -176,7 +188,7 @@ def _shapes(
     config: DecoderConfig,
     policy: Policy,
     slots: tuple[int, ...],
-    dtype: DTypeLike,
+    dtype: DTypeLike | RoundingPlan,
     widest: DTypeLike,
 ) -> tuple[KVCache, ...]:
     """Shapes and types of an empty state of so many layers."""
@@ -188,15 +200,15 @@ def _shapes(
 
 def write(
     cache: KVCache,
-    key: Float[Array, "kv_heads key_dim"],
-    value: Float[Array, "kv_heads value_dim"],
+    key: Float[Array, "kv_heads key_dim"] | Packed,
+    value: Float[Array, "kv_heads value_dim"] | Packed,
     now: Int[Array, ""],
 ) -> KVCache:
     """The cache with one more token, in the first empty slot of each group.
 
     Args:
       cache: With an empty slot, as it is between two steps.
-      key: Of the new token.
+      key: Of the new token; packed as those of the cache are.
       value: Of the new token.
       now: Its position.
 
@@ -214,7 +226,8 @@ def write(
         heads = jnp.arange(len(empty), dtype=empty.dtype)
         put = lambda buffer, new: buffer.at[heads, empty].set(new)
     position = jnp.where(in_slot, now, cache.position)
-    return KVCache(put(cache.key, key), put(cache.value, value), position, cache.mass)
+    put_all = functools.partial(jax.tree.map, put)  # scales go with the codes
+    return KVCache(put_all(cache.key, key), put_all(cache.value, value), position, cache.mass)
 
 
 def evict(

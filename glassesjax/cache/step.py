@@ -1,7 +1,8 @@
 """One layer over some tokens and its cache: per-token eviction, or one eviction after all."""
 
 import dataclasses
-from typing import Literal, NamedTuple, get_args
+import functools
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +19,13 @@ from glassesjax.cache.slots import (
     undecided,
     write,
 )
+from glassesjax.cache.stored import packed_row, read
 from glassesjax.errors import check_choice
 from glassesjax.model.config import Rotary
 from glassesjax.model.decoder import Block
 from glassesjax.model.positions import Layout
 from glassesjax.model.tiling import TILING
+from glassesjax.precision import Packed
 
 Mode = Literal["exact", "chunked"]
 
@@ -73,14 +76,19 @@ def layer_step(
     stands = rows.now if policy.position_ids == "original" else jnp.zeros_like(rows.now)
     # One line: branch 0, each row after those before it.
     layout = Layout(stands, jnp.zeros_like(stands), stands + 1)
-    heads = block.heads(resid, layout)
+    packed = isinstance(cache.key, Packed)
+    query, *stored = block.heads(resid, layout, state=not packed)
+    # Packed from what the state's rounding reads: to round twice would move scales.
+    fmt = block.plan_of(resid).state if packed else None
+    key, value = (packed_row(each, fmt) for each in stored)
+    heads = query, key, value
     check_choice("mode", mode, get_args(Mode))
     run = _per_token if mode == "exact" else _whole_chunk
     cache, joined, dropped = run(block, cache, heads, rows, policy)
     return cache, block.rest(resid, joined), dropped
 
 
-Heads = tuple[Array, Array, Array]
+Heads = tuple[Array, Array | Packed, Array | Packed]
 LayerResult = tuple[KVCache, Float[Array, "seq joined"], Dropped]
 
 
@@ -90,17 +98,17 @@ def _per_token(
     """Only attention runs along the tokens: projections and MLP saw all of them together."""
     rotary = block.config.positions
 
-    def one(cache: KVCache, row: tuple[Array, ...]) -> tuple[KVCache, tuple[Array, Array]]:
+    def one(cache: KVCache, row: tuple[Any, ...]) -> tuple[KVCache, tuple[Array, Array]]:
         query, key, value, now, valid = row
         cache = write(cache, key, value, now)
-        query, keys = query[None], cache.key  # (heads, key_dim) -> (1 row, heads, key_dim)
+        keys, values = _read(block, cache.key, cache.value, query)
+        query = query[None]  # (heads, key_dim) -> (1 row, heads, key_dim)
         if policy.position_ids != "original" and isinstance(rotary, Rotary):
             # Position zero has put the attention factor in already.
             plain = dataclasses.replace(rotary, attention_factor=1.0)
             query, keys = turned(plain, query, keys, cache.position, now, policy.position_ids)
         position = cache.position
-        read = (query, keys, cache.value, position, now[None])
-        joined, weights = attend(block.attention, *read)
+        joined, weights = attend(block.attention, query, keys, values, position, now[None])
         joined = jnp.where(is_invalid(cache), jnp.nan, joined)
         # (heads, 1 row, slots) -> (groups, slots); evicted by what this very query attends to
         weight = _by_group(weights[:, 0], len(position)).astype(cache.mass.dtype)
@@ -110,6 +118,16 @@ def _per_token(
     # scan over tokens: joined (seq, joined), evicted (seq, groups) -> (groups, seq)
     cache, (joined, evicted) = jax.lax.scan(one, cache, (*heads, *rows))
     return cache, joined, Dropped(evicted.T, rows.now)
+
+
+def _read(
+    block: Block, key: Array | Packed, value: Array | Packed, query: Array
+) -> tuple[Float[Array, "kv_heads slots key_dim"], Float[Array, "kv_heads slots value_dim"]]:
+    """Keys and values of slots as attention reads them, in the dtype of the query."""
+    fmt, config = block.plan_of(query).state, block.config
+    widths = ((key, config.key_dim), (value, config.value_dim))
+    keys, values = (read(each, fmt, width, query.dtype) for each, width in widths)
+    return keys, values
 
 
 def _by_group(
@@ -126,13 +144,15 @@ def _whole_chunk(
     query, key, value = heads
     groups = len(cache.position)
     # (kv_heads, slots, width) and (seq, kv_heads, width) -> (kv_heads, slots + seq, width)
-    both = lambda old, new: jnp.concatenate([old, new.transpose(1, 0, 2)], axis=1)
-    keys, values = both(cache.key, key), both(cache.value, value)
+    join = lambda old, new: jnp.concatenate([old, new.transpose(1, 0, 2)], axis=1)
+    both = functools.partial(jax.tree.map, join)
+    key, value = both(cache.key, key), both(cache.value, value)
     fresh = jnp.broadcast_to(rows.now, (groups, len(rows.now)))
     fills = jnp.broadcast_to(~rows.valid, fresh.shape)
     # A row of padding may be NaN, and zero times it would be, too.
     unused = jnp.concatenate([cache.position == EMPTY, fills], axis=1)
-    values = jnp.where(unused[:, :, None], 0, values)
+    value = jax.tree.map(lambda x: jnp.where(unused[:, :, None], jnp.zeros_like(x), x), value)
+    keys, values = _read(block, key, value, query)
     position = jnp.concatenate([cache.position, fresh], axis=1)
     read = jnp.sum(rows.valid, dtype=jnp.int32)
     last = rows.now[0] + read - 1
@@ -162,7 +182,7 @@ def _whole_chunk(
     mass = mass.at[:, : cache.position.shape[1]].add(fade * cache.mass)
     position = jnp.where(unused, EMPTY, position)
     cache, gone = _evict_to_capacity(
-        KVCache(keys, values, position, mass), weight, last, policy, cache.slots
+        KVCache(key, value, position, mass), weight, last, policy, cache.slots
     )
     return cache, joined, Dropped(gone, jnp.broadcast_to(last, gone.shape[1:]))
 
@@ -191,5 +211,5 @@ def _evict_to_capacity(
         [(0, 0), (0, 1)] + [(0, 0)] * (x.ndim - 2),
         constant_values=EMPTY if x.dtype == jnp.int32 else 0,
     )
-    key, value = take(cache.key, every), take(cache.value, every)
+    key, value = jax.tree.map(lambda x: take(x, every), (cache.key, cache.value))
     return KVCache(key, value, take(cache.position, kept), take(mass, kept)), gone

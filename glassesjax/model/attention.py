@@ -115,12 +115,17 @@ class Attention(Rounding):
         layout: Layout,
         *,
         last: int | None = None,
+        state: bool = True,
     ) -> tuple[
         Float[Array, "query heads key_dim"],
         Float[Array, "seq kv_heads key_dim"],
         Float[Array, "seq kv_heads value_dim"],
     ]:
-        """Queries of the last rows, or of all, and all keys and values."""
+        """Queries of the last rows, or of all, and all keys and values.
+
+        Without ``state`` keys and values are what the rounding of the state reads: stored as
+        activations, or not at all where the two formats are one.
+        """
         config, positions, plan = self.config, self.positions, self.plan_of(x)
         asking = last_rows(layout, last)
         # (seq, heads * width) -> (seq, heads, width)
@@ -131,11 +136,14 @@ class Attention(Rounding):
         key = positions.turn(key, layout.position)
         store = functools.partial(plan.store, Site.ACTIVATIONS)
         # Stored after the rotation, as a cache keeps it; keys and values are also state.
-        query, key = store(query), plan.store_state(store(key))
+        once = not state and plan.state == plan.activations
+        before = (lambda y: y) if once else store
+        after = plan.store_state if state else lambda y: y
+        query, key = store(query), after(before(key))
         if config.values == "identity":  # x is stored as an activation already
-            return query, key, split(plan.store_state(x), config.kv_heads)
+            return query, key, split(after(x), config.kv_heads)
         value = split(project(x, self.value, self.value_bias, plan), config.kv_heads)
-        return query, key, plan.store_state(store(value))
+        return query, key, after(before(value))
 
     def projected(
         self, x: Float[Array, "seq model_dim"], last: int

@@ -99,13 +99,17 @@ class Block(Rounding):
         layout: Layout,
         *,
         last: int | None = None,
+        state: bool = True,
     ) -> tuple[
         Float[Array, "query heads key_dim"],
         Float[Array, "seq kv_heads key_dim"],
         Float[Array, "seq kv_heads value_dim"],
     ]:
-        """The layer up to its attention: queries of the last rows, or of all; keys and values."""
-        return self.attention.heads(self._attended(resid), layout, last=last)
+        """The layer up to its attention: queries of the last rows, or of all; keys and values.
+
+        See ``Attention.heads``.
+        """
+        return self.attention.heads(self._attended(resid), layout, last=last, state=state)
 
     def projected(
         self, resid: Float[Array, "seq model_dim"]

@@ -12,7 +12,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Integer, Num, UInt
 
-from glassesjax.borders import border
+from glassesjax.borders import COUNT, border
 from glassesjax.precision.bits import LAYOUTS, magnitude_bits, split, steps_from_zero, times_power
 from glassesjax.precision.formats import FloatFormat, carrier_format
 from glassesjax.precision.scaled import Codes, NumberFormat, ScaledFormat
@@ -33,6 +33,7 @@ class Packed(NamedTuple):
     two-level scales it is the product. None where the format has none to store."""
 
 
+@border()
 def can_pack(fmt: NumberFormat, carrier: FloatFormat) -> bool:
     """Whether rows of a format can be packed, and are then smaller than in the carrier.
 
@@ -51,6 +52,7 @@ def can_pack(fmt: NumberFormat, carrier: FloatFormat) -> bool:
     return alone and nan and _width(element) < carrier.bits
 
 
+@border(count=COUNT)
 def packed_shapes(
     fmt: NumberFormat, count: int, carrier: DTypeLike
 ) -> tuple[tuple[int, np.dtype], tuple[int, np.dtype] | None]:

@@ -104,7 +104,7 @@ def cells(
             for name, budget in settings.pairs:
                 rule = policy(name)
                 check_context(config, rule, len(tokens))
-                slots = resolve_slots(budget, config, rule, length=len(tokens), dtype=dtype)
+                slots = resolve_slots(budget, config, rule, length=len(tokens), dtype=settings.plan)
                 resolved.append(
                     Cell(kind, positions, rule, slots, family, tokens, runs.get(family))
                 )

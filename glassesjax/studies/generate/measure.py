@@ -28,7 +28,7 @@ from glassesjax.model.narrow import under
 from glassesjax.model.opening import open_one
 from glassesjax.model.prompts import numbered_prompt
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.precision import F64
+from glassesjax.precision import F64, Packed
 from glassesjax.precision.arithmetic import BACKEND
 from glassesjax.runs.model_fields import overflow_fields
 from glassesjax.runs.output_paths import check_save
@@ -77,7 +77,7 @@ def open_job(settings: GenerateSettings) -> Job:
             config,
             rule,
             length=length,
-            dtype=settings.plan.dtype,
+            dtype=settings.plan,
             rows=len(prompts),
             of="--prompt texts",
         )
@@ -110,7 +110,7 @@ def _start(
                 settings.resume,
                 settings.rule,
                 config=header.config,
-                dtype=settings.plan.dtype,
+                dtype=settings.plan,
                 same=_same(settings),
             )
         rows, got = saved.info.get("rows"), f"in {settings.resume}: choose another"
@@ -208,12 +208,23 @@ def _write(settings: GenerateSettings, job: Job, model: Unrolled, show: Show) ->
             "alive": batch.alive,
             "forgotten": writing.evicted_at,
         }
-        save_state(settings.save, batch.state, job.policy, config=config, info=info, arrays=arrays)
+        save_state(
+            settings.save,
+            batch.state,
+            job.policy,
+            config=config,
+            plan=settings.plan,
+            info=info,
+            arrays=arrays,
+        )
     # New tokens a second, all prompts together. The first step is the prompts', the second compiles
     # the step of decoding: its end is where the clock starts.
     (begin, _), *rest = times[1:] or [(0.0, 0)]
     rate = sum(count for _, count in rest) / (rest[-1][0] - begin) if rest else None
-    size = state_bytes(config, job.policy, job.slots, settings.plan.dtype)
+    # A state that was saved before slots were packed goes on as it is.
+    packed = job.saved is None or isinstance(job.saved.state.layers[0].key, Packed)
+    how = settings.plan if packed else settings.plan.dtype
+    size = state_bytes(config, job.policy, job.slots, how)
     return list(written_rows(writing, size, rate, _overflow(settings, job, writing)))
 
 

@@ -61,10 +61,10 @@ def open_subject(settings: LongformSettings) -> Subject:
         prompt = tokenizer.encode(settings.prompt or STORY)
     # A share as a budget is one of prompt and text.
     length = len(prompt) + settings.max_tokens
-    dtype, rows = settings.plan.dtype, settings.samples
+    plan, rows = settings.plan, settings.samples
     check_context(config, policy("full"), length)
     slots_of = lambda budget, rule: resolve_slots(
-        budget, config, rule, length=length, dtype=dtype, rows=rows, of="--samples"
+        budget, config, rule, length=length, dtype=plan, rows=rows, of="--samples"
     )
     # Raises an error where the full cache of all texts does not fit into memory.
     slots_of("", policy("full"))
@@ -129,7 +129,7 @@ def measure(
                     if fresh:
                         text.append(int(token))
             full = full or texts  # the first cell is the full cache's
-            size = state_bytes(model.outer.config, cell.policy, cell.slots, model.outer.plan.dtype)
+            size = state_bytes(model.outer.config, cell.policy, cell.slots, model.outer.plan)
             rows = []
             for number, text in enumerate([] if has else texts):
                 loss = full_loss(model, subject.prompt, text, room=subject.cells[0].slots)

@@ -83,7 +83,7 @@ def _steps(
         if not left:
             continue
         decoder, model = reading.decoder, reading.model
-        empty = empty_state(decoder.config, cell.policy, cell.slots, decoder.plan.dtype)
+        empty = empty_state(decoder.config, cell.policy, cell.slots, decoder.plan)
         # Reads a little with a single layer, whose compiled function serves all layers, so that no
         # row times compilation: a whole chunk, and one that is as long as the last of a window.
         piece = min(settings.chunk, cell.slots) if cell.name == SHORT else settings.chunk
@@ -130,7 +130,7 @@ class _Reading:
         self, name: str, cell: Cell, window: int, parts: Sequence[Stretch]
     ) -> Step[PerplexityRow]:
         """The rows of some stretches of a window, and the losses of their tokens."""
-        size = state_bytes(self.decoder.config, cell.policy, cell.slots, self.plan.dtype)
+        size = state_bytes(self.decoder.config, cell.policy, cell.slots, self.plan)
         overflow = None if all(math.isfinite(part.nll) for part in parts) else self.overflow
         make = functools.partial(perplexity_row, format=self.format, overflow=overflow)
         names = [token_losses_name(self.format, cell, window, part.start) for part in parts]

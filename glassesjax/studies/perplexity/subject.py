@@ -17,7 +17,7 @@ from glassesjax.model.config import DecoderConfig, Rotary
 from glassesjax.model.language import LanguageModel
 from glassesjax.model.opening import check_unread, open_one
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.precision import F64
+from glassesjax.precision import F64, RoundingPlan
 from glassesjax.precision.wide import check_float64
 from glassesjax.studies.perplexity.settings import WINDOW, PerplexitySettings
 from glassesjax.tasks.sequences import BOS, run_family
@@ -64,7 +64,7 @@ def open_subject(settings: PerplexitySettings) -> Subject:
     cells = {}
     for name, plan in settings.plans.items():
         dtype = np.dtype(plan.dtype)
-        cells[name] = _cells(settings, header.config, opening, len(windows[0]), dtype)
+        cells[name] = _cells(settings, header.config, opening, len(windows[0]), plan)
         # Every chunk is padded to its full size, and a layer holds the residual stream and what it
         # adds to it at once: (chunk, model_dim) twice. Pieces of ``short`` are chunks themselves.
         sizes = (cell.slots if cell.name == SHORT else settings.chunk for cell in cells[name])
@@ -109,7 +109,7 @@ def _cells(
     config: DecoderConfig,
     opening: tuple[int, ...],
     length: int,
-    dtype: np.dtype,
+    plan: RoundingPlan,
 ) -> tuple[Cell, ...]:
     """Policies with their sizes, for windows of so many tokens."""
     if settings.position_ids != "original" and not isinstance(config.positions, Rotary):
@@ -121,7 +121,7 @@ def _cells(
         spaced = (
             dataclasses.replace(rule, position_ids=settings.position_ids) if rule.bounded else rule
         )
-        slots = named_slots(budget, config, spaced, baseline=baseline, length=length, dtype=dtype)
+        slots = named_slots(budget, config, spaced, baseline=baseline, length=length, dtype=plan)
         cells.append(Cell(name, spaced, slots))
         reach = length
         if name == SHORT:

@@ -82,11 +82,11 @@ def cells(
     Raises:
       BadInput: A policy cannot work with a number of slots, or the context is too short.
     """
-    length, dtype = longest(readings), settings.plan.dtype
+    length, plan = longest(readings), settings.plan
     resolved: dict[tuple[str, int], Cell] = {}
     for name, budget in itertools.product(settings.policies, settings.slots):
         rule, baseline = named_policy(name, TRUNCATED), TRUNCATED if name == TRUNCATED else ""
-        slots = named_slots(budget, config, rule, baseline=baseline, length=length, dtype=dtype)
+        slots = named_slots(budget, config, rule, baseline=baseline, length=length, dtype=plan)
         # The baseline reads the newest tokens alone, each text from position 0.
         reads = min(length, slots + written(readings)) if baseline else length
         check_context(config, rule, reads)
@@ -126,7 +126,7 @@ def measure(
         key |= {"policy": cell.name, "slots": cell.slots}
         if all(done({**key, "depth": depth}) for depth in settings.depths):
             continue
-        size = state_bytes(model.outer.config, cell.policy, cell.slots, plan.dtype)
+        size = state_bytes(model.outer.config, cell.policy, cell.slots, plan)
         mode, tokenizer, words = settings.mode, subject.tokenizer, settings.words
         with jax.enable_x64(settings.plan.carrier == F64):
             rows = recall_rows(

@@ -99,7 +99,7 @@ def _read(model: Unrolled, reading: Reading, cell: Cell, mode: PrefillMode) -> _
         # evicts nothing: its state has room for the answer besides.
         prompts = [(*reading.tokens, *tokens)[-cell.slots :] for tokens in questions]
         room = cell.slots + max(len(asked.expected) for asked in reading.asked) + MORE
-        state = empty_state(model.outer.config, cell.policy, room, model.outer.plan.dtype)
+        state = empty_state(model.outer.config, cell.policy, room, model.outer.plan)
         retained = []
         for asked in reading.asked:
             left_out = before + len(asked.tokens) - cell.slots  # not positive where all is read

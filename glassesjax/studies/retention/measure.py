@@ -67,9 +67,9 @@ def open_subject(settings: RetentionSettings) -> Subject:
     for name in settings.policies:
         rule = policy(name)
         check_context(header.config, rule, len(tokens))
-        length, dtype = len(tokens), settings.plan.dtype
+        length, plan = len(tokens), settings.plan
         for budget in settings.slots:
-            slots = resolve_slots(budget, header.config, rule, length=length, dtype=dtype)
+            slots = resolve_slots(budget, header.config, rule, length=length, dtype=plan)
             cells[name, slots] = rule  # once, where budgets come to the same number of slots
     return Subject(header.read(), tokens, cells)
 
@@ -137,7 +137,7 @@ class _Full:
         with jax.enable_x64(self._settings.plan.carrier == F64):
             plan, rule = self._settings.plan, policy("full")
             decoder = under(model.decoder, plan)
-            empty = empty_state(decoder.config, rule, len(tokens), plan.dtype)
+            empty = empty_state(decoder.config, rule, len(tokens), plan)
             cell = Cell("full", rule, len(tokens))
             parts = list(losses(unroll(decoder), tokens, cell, empty, chunk=TILING.prefill_chunk))
         # In reference precision: sums of float32 losses of a long text lose digits.
