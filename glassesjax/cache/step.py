@@ -204,12 +204,12 @@ def _evict_to_capacity(
     kept, gone, lost = jax.vmap(choose)(cache.position, weight, cache.mass)
     mass = jnp.where(lost[:, None] & (cache.position != EMPTY), jnp.nan, cache.mass)
     # (groups, k) -> (kv_heads, k), for keys and values
-    every = jnp.broadcast_to(kept, (len(cache.key), slots))
+    every = lambda x: jnp.broadcast_to(kept, (len(x), slots))
     # Along axis 1: slots -> k + 1, the last one empty for the next token.
     take = lambda x, index: jnp.pad(
         jnp.take_along_axis(x, index.reshape(*index.shape, *[1] * (x.ndim - 2)), axis=1),
         [(0, 0), (0, 1)] + [(0, 0)] * (x.ndim - 2),
         constant_values=EMPTY if x.dtype == jnp.int32 else 0,
     )
-    key, value = jax.tree.map(lambda x: take(x, every), (cache.key, cache.value))
+    key, value = jax.tree.map(lambda x: take(x, every(x)), (cache.key, cache.value))
     return KVCache(key, value, take(cache.position, kept), take(mass, kept)), gone

@@ -1,13 +1,13 @@
 """What slots of a cache have: arrays of a dtype, or codes and scales of a plan's format."""
 
 import dataclasses
-from typing import cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
 from glassesjax.model.config import DecoderConfig
 from glassesjax.precision import (
@@ -101,7 +101,7 @@ def read(
     return unpack(stored, cast("NumberFormat", fmt), width, dtype)
 
 
-def by_name(tree: object) -> dict[str, Shaped[Array, "..."]]:
+def by_name(tree: Any) -> dict[str, Any]:  # noqa: ANN401
     """Leaves of a tree by their path, such as ``layers.0.key.scale``."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

@@ -106,14 +106,16 @@ def test_a_format_of_activations_too_is_rounded_once():
 
 @pytest.mark.parametrize("mode", ["one_shot", "chunked"])
 @pytest.mark.parametrize("name", ["int4*block16", "e4m3fn"])
-def test_eviction_after_many_tokens_moves_scales_with_codes(name, mode):
-    plan, rule = plan_of(name), policy("h2o")
-    model = unroll(in_float32(plan))
+@pytest.mark.parametrize("heads", [1, 4])
+def test_eviction_after_many_tokens_moves_scales_with_codes(name, mode, heads):
+    plan, rule = plan_of(name), policy("h2o" if heads > 1 else "h2o-layer")
+    config = dataclasses.replace(CONFIG, num_kv_heads=heads)
+    model = unroll(in_float32(plan, config))
     packed, y = run(model, rule, plan, mode=mode, chunk=6)
     wide, wide_y = run(model, rule, plan.dtype, mode=mode, chunk=6)
     same_bits(y, wide_y)
     for one, other in zip(packed.layers, wide.layers, strict=True):
-        assert_same(one, other, plan.state)
+        assert_same(one, other, plan.state, config)
 
 
 def test_position_ids_turn_what_is_read():
