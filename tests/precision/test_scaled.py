@@ -374,7 +374,7 @@ def test_published_casts_of_six_bit_floats():
 
 
 def test_two_scales_of_nvfp4_by_hand():
-    """arXiv 2509.25149: e4m3(amax_b / 6 * s) with s = 6 * 448 / amax, decoded over s."""
+    """ArXiv 2509.25149: e4m3(amax_b / 6 * s) with s = 6 * 448 / amax, decoded over s."""
     x = np.zeros(32, np.float32)
     x[0], x[16:19] = 10, [3, 1.3, -0.4]
     elements, scale = NVFP4.quantize(jnp.asarray(x))
