@@ -11,7 +11,7 @@ from studies.collapse.made_rows import made_result as collapse
 from studies.collapse.made_rows import made_rows as collapse_rows
 from studies.generate.made_generate import made_result as generate
 from studies.generate.made_generate import made_rows as generate_rows
-from studies.influence.made_influence import made_passages, made_rows, without_numbers
+from studies.influence.made_influence import made_passages, made_rows, unbounded, without_numbers
 from studies.influence.made_influence import made_result as influence
 from studies.influence.made_influence import result_of as influence_of
 from studies.longform.made_longform import made as longform_row
@@ -92,6 +92,8 @@ def _influence():
     norms = (8.0, 4.0, 2.0, 1.0, 1.0)
     sizes = (1.0, 2.0, 4.0, 8.0, 8.0)
     yield "estimated", influence("estimated", norms=norms, sizes=sizes)
+    rounded = map(unbounded, made_rows(norms=norms, sizes=sizes))
+    yield "rounded", influence_of([*rounded], rounding="simulated bf16 attn_exp")
     yield "exceeded", influence(norms=(1e5, *norms[1:]), sizes=sizes)
     equal, one = (1.0,) * 5, (1.0, 0.0, 0.0, 0.0, 0.0)
     yield (

@@ -4,9 +4,9 @@ import math
 
 from studies.collapse.made_rows import PROVENANCE
 
-from glassesjax.runs.record import from_row
+from glassesjax.runs.record import from_row, names
 from glassesjax.runs.run import Run
-from glassesjax.studies.influence.records import ROWS, InfluenceConstants
+from glassesjax.studies.influence.records import ROWS, BoundFields, InfluenceConstants
 from glassesjax.studies.influence.run import result
 
 TOKENS = ("<bos>", "In", " the", "\n", "<b>")
@@ -100,6 +100,12 @@ def made_result(method="exact", **changes):
     """A result of made rows."""
     probes = {} if method == "exact" else {"probes": 32}
     return result_of(made_rows(method=method, **changes), method=method, **probes)
+
+
+def unbounded(row):
+    """The row as a pass that a plan rounds has it."""
+    bounds = names(BoundFields)
+    return {name: value for name, value in row.items() if name not in bounds}
 
 
 def _vectors(layer, position, norms, tokens, method, sizes):

@@ -17,23 +17,22 @@ from studies.influence.made_influence import (
     result_of,
     rows_of_schema_1,
     run_of,
+    unbounded,
     without_numbers,
 )
 from wording import says
 
 from glassesjax.errors import BadInput
 from glassesjax.report.numbers import percent
-from glassesjax.runs.record import names
 from glassesjax.studies.influence.page import HALF
 from glassesjax.studies.influence.profiles import effective_number, profiles_of
-from glassesjax.studies.influence.records import ROWS, BoundFields
+from glassesjax.studies.influence.records import ROWS
 from glassesjax.studies.influence.summary import concentration
 
 PAIRS = (LAYERS + 1) * len(TOKENS)
 NORMS = (8.0, 4.0, 2.0, 1.0, 1.0)
 # Squares 64, 16, 4, 1, 1: of 86.
 LARGEST = 64 / 86
-BOUND_FIELDS = names(BoundFields)
 
 
 def shown(result):
@@ -294,11 +293,6 @@ def test_without_a_number_a_page_has_no_finding_of_it():
     assert "not finite" not in none.partition("<h2>Tokens at the embedding")[0]
     lost = [without_numbers(row) | {"finite": False, "last_finite": False} for row in made_rows()]
     assert findings(page_of(lost)) == []
-
-
-def unbounded(row):
-    """The row as a rounded pass has it."""
-    return {name: value for name, value in row.items() if name not in BOUND_FIELDS}
 
 
 @pytest.mark.parametrize("method", ["exact", "estimated"])
