@@ -76,10 +76,10 @@ class Scaling:
     block: int = 0
     """Values of a block; 0 where there are no blocks."""
     stored: Literal["carrier", "power_of_two", "e4m3fn", "e4m3fn_row"] = "carrier"
-    """``carrier``: max |x| over the element's largest number. ``power_of_two``: 2^(floor(log2
-    max |x|) - emax), emax that of the element's largest number, as E8M0, so that the exponent is
+    """``carrier``: max abs x over the element's largest number. ``power_of_two``: 2^(floor(log2
+    max abs x) - emax), emax that of the element's largest number, as E8M0, so that the exponent is
     clipped to [-127, 127]. ``e4m3fn``: that number times a second scale of the whole tensor,
-    max |x| over 448 times the element's largest, in the carrier; ``e4m3fn_row``: the second scale
+    max abs x over 448 times the element's largest, in the carrier; ``e4m3fn_row``: the second scale
     is one of each row of the last axis."""
     factor: float = 1.0
     """Of ``fixed``: a power of two, by which values are multiplied before they are stored and
@@ -126,7 +126,7 @@ class ScaledFormat:
     """Elements of a few bits times a scale that several values share; elements saturate.
 
     All arithmetic is in the carrier, the dtype of the values, each operation rounded to nearest: a
-    scale is max |x| times the rounded reciprocal of the element's largest number, an element the
+    scale is max abs x times the rounded reciprocal of the element's largest number, an element the
     nearest one, ties to even, to x times the rounded reciprocal of the scale, a value the product
     of the two. With powers of two nothing but the element is rounded. Elsewhere numbers, scales and
     products below the carrier's smallest normal number count as zero, on every backend.
