@@ -16,7 +16,7 @@ from glassesjax.borders import COUNT, border
 from glassesjax.precision.bits import LAYOUTS, magnitude_bits, split, steps_from_zero, times_power
 from glassesjax.precision.formats import FloatFormat, carrier_format
 from glassesjax.precision.scaled import Codes, NumberFormat, ScaledFormat
-from glassesjax.precision.scales import elements_of, product
+from glassesjax.precision.scales import elements_of, grouped, product, ungrouped
 
 _E8M0_BIAS, _E8M0_NAN = 127, 255
 
@@ -135,13 +135,13 @@ def unpack(
     if packed.scale is None:
         power = jnp.asarray(1 - math.frexp(fmt.scaling.factor)[1], jnp.int32)
         return times_power(elements, power)
-    scale = packed.scale
-    if fmt.scaling.block:  # (..., blocks) -> (..., count)
-        scale = jnp.repeat(scale, min(fmt.scaling.block, count), axis=-1)[..., :count]
+    # (..., count) -> (..., blocks, size) where there are blocks; (..., blocks) -> (..., blocks, 1)
+    values = grouped(elements, fmt.scaling)
+    scale = packed.scale[..., None] if fmt.scaling.block else packed.scale
     if fmt.scaling.stored != "power_of_two":
-        return product(elements, scale)
-    values = times_power(elements, scale.astype(jnp.int32) - _E8M0_BIAS)
-    return jnp.where(scale == _E8M0_NAN, jnp.nan, values)
+        return ungrouped(product(values, scale), elements, fmt.scaling)
+    values = times_power(values, scale.astype(jnp.int32) - _E8M0_BIAS)
+    return ungrouped(jnp.where(scale == _E8M0_NAN, jnp.nan, values), elements, fmt.scaling)
 
 
 def _width(element: FloatFormat | Codes) -> int:
@@ -199,12 +199,13 @@ def _value(
     sign = (bits >> top) << (carrier_format(carrier).bits - 1)
     shifted = steps << (layout.mantissa_bits - grid.mantissa_bits)
     bias = layout.bias + grid.min_exponent - 1  # what the exponents differ by
+    if bias == 0:  # bfloat16: the upper half of a float32, infinity and NaN too
+        return jax.lax.bitcast_convert_type(sign | shifted, carrier)
     magnitude = shifted + (bias << layout.mantissa_bits)
-    if bias:  # else subnormal numbers of both are the same
-        # Exact and normal in the carrier, however small in the format.
-        small = steps.astype(carrier) * fmt.min_subnormal
-        small = jax.lax.bitcast_convert_type(small, layout.uint)
-        magnitude = jnp.where(steps >> grid.mantissa_bits == 0, small, magnitude)
+    # Exact and normal in the carrier, however small in the format.
+    small = steps.astype(carrier) * fmt.min_subnormal
+    small = jax.lax.bitcast_convert_type(small, layout.uint)
+    magnitude = jnp.where(steps >> grid.mantissa_bits == 0, small, magnitude)
     beyond = layout.infinity if fmt.has_infinity else layout.infinity + 1
     magnitude = jnp.where(steps == grid.steps + 1, beyond, magnitude)
     magnitude = jnp.where(steps > grid.steps + 1, layout.infinity + 1, magnitude)

@@ -59,7 +59,7 @@ def elements_of(
       The elements, those of codes too as floats; the scale; its exponent where it is a power of
       two, which holds where the scale is not NaN.
     """
-    values, exponent = _grouped(x, fmt.scaling), None
+    values, exponent = grouped(x, fmt.scaling), None
     if _exact(fmt.scaling):
         exponent, scale = _power(values, fmt)
         elements = times_power(_multiples(values, exponent, fmt.element), -exponent)
@@ -68,7 +68,7 @@ def elements_of(
         elements, scale = _elements(_normal(values), fmt)
     if fmt.scaling.over == "block":  # (..., blocks, 1) -> (..., blocks)
         scale, exponent = scale[..., 0], None if exponent is None else exponent[..., 0]
-    return _ungrouped(elements, x, fmt.scaling), scale, exponent
+    return ungrouped(elements, x, fmt.scaling), scale, exponent
 
 
 def product(elements: Float[Array, "..."], scale: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -97,7 +97,7 @@ def nearest(x: Float[Array, "*shape"], fmt: ScaledFormat) -> Float[Array, "*shap
     Returns:
       The values.
     """
-    values = _grouped(x, fmt.scaling)
+    values = grouped(x, fmt.scaling)
     if _exact(fmt.scaling):
         exponent, scale = _power(values, fmt)
         values = _multiples(values, exponent, fmt.element)
@@ -105,10 +105,10 @@ def nearest(x: Float[Array, "*shape"], fmt: ScaledFormat) -> Float[Array, "*shap
     else:
         elements, scale = _elements(_normal(values), fmt)
         values = product(elements, scale)
-    return _ungrouped(values, x, fmt.scaling)
+    return ungrouped(values, x, fmt.scaling)
 
 
-def _grouped(x: Float[Array, "*shape"], scaling: Scaling) -> Float[Array, "..."]:
+def grouped(x: Float[Array, "*shape"], scaling: Scaling) -> Float[Array, "..."]:
     """The same values, with an axis of blocks before the last one where there are blocks."""
     if scaling.over != "block":
         return x
@@ -119,9 +119,10 @@ def _grouped(x: Float[Array, "*shape"], scaling: Scaling) -> Float[Array, "..."]
     return padded.reshape(*x.shape[:-1], padded.shape[-1] // size, size)
 
 
-def _ungrouped(
+def ungrouped(
     values: Float[Array, "..."], x: Float[Array, "*shape"], scaling: Scaling
 ) -> Float[Array, "*shape"]:
+    """The values of ``grouped`` x, in the shape of x."""
     if scaling.over != "block":
         return values
     length = x.shape[-1] if x.ndim else 1
