@@ -12,8 +12,15 @@ from glassesjax.borders import border
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.positions import Layout
 from glassesjax.precision import RoundingPlan, Site
-from glassesjax.precision.plan import WEIGHT_SITES
+from glassesjax.precision.plan import DEFAULT_TILE
 from glassesjax.trace.heads import Residuals, residuals
+
+# Sites of a layer as a pass reaches them first.
+_ORDER = (
+    *(Site.ACTIVATIONS, Site.INPUTS, Site.OPERANDS, Site.PRODUCT_SUM, Site.STATE),
+    *(Site.ATTN_INPUTS, Site.ATTN_LOGITS, Site.SOFTMAX_SUM, Site.ATTN_WEIGHTS, Site.ATTN_EXP),
+    Site.RESIDUAL,
+)
 
 
 class Overflow(NamedTuple):
@@ -44,11 +51,11 @@ def first_overflow(
     Returns:
       The site; None where the pass is finite, or is not finite without rounding either.
     """
-    if not plan.formats:
+    if not plan.sites:
         return None
     rounded = decoder.at(dataclasses.replace(plan, mode="simulated"))
     if not _finite(rounded):
-        return Overflow(Site.WEIGHTS, None) if _finite(decoder) else None
+        return Overflow(_weights(decoder, plan), None) if _finite(decoder) else None
     streams, y, normed = _streams(rounded, tokens)
     if not _finite(streams.resid[0]):
         return Overflow(Site.RESIDUAL, None)
@@ -58,6 +65,16 @@ def first_overflow(
             site = probe.first()
             return None if site is None else Overflow(site, layer)
     return Overflow(Site.OUTPUT, None) if _finite(normed) and not _finite(y) else None
+
+
+def _weights(decoder: Decoder, plan: RoundingPlan) -> Site:
+    """The first site of weights that are not all finite once they are stored."""
+    if plan.layers or Site.LINEAR_WEIGHTS not in plan.sites:
+        return Site.WEIGHTS
+    kept = dataclasses.replace(plan, linear_weights=None, mode="simulated")
+    alone = plan.rounded.keys() == {Site.LINEAR_WEIGHTS}
+    finite = alone or _finite(decoder.at(kept))
+    return Site.LINEAR_WEIGHTS if finite else Site.WEIGHTS
 
 
 @jax.jit
@@ -84,10 +101,10 @@ class _Probe:
 
     def first(self) -> Site | None:
         """The first of the plan's sites with which the part overflows."""
-        plan = self.rounded.plan
-        within = [site for site in plan.formats if site not in (*WEIGHT_SITES, Site.OUTPUT)]
-        # In the order of the pass: activations come first where queries, keys or values overflow,
-        # and in the MLP; else after the attention. What is added to the stream is stored last.
+        plan = self._plan
+        within = [site for site in _ORDER if site in plan.rounded]
+        # Activations come first where queries, keys or values overflow, and in the MLP; else after
+        # the attention. What is added to the stream is stored last.
         late = {Site.ACTIVATIONS, Site.RESIDUAL}
         block = self._block(self.rounded)
         if not self.attention or not _finite(_heads(block, self.resid)):
@@ -99,15 +116,24 @@ class _Probe:
 
     def _overflows(self, sites: Sequence[Site]) -> bool:
         """Whether the part does with these sites alone, on weights that are stored already."""
-        plan = self.rounded.plan
-        others: dict[str, Any] = {site.value: None for site in plan.formats if site not in sites}
-        kept = dataclasses.replace(plan, **others) if sites else RoundingPlan.wide(plan.carrier)
+        plan = self._plan
+        others: dict[str, Any] = {site.value: None for site in plan.rounded if site not in sites}
+        # A plan without fused attention has no tiles.
+        tiles = {} if Site.ATTN_EXP in sites else {"tile": DEFAULT_TILE, "tile_order": "forward"}
+        kept = dataclasses.replace(plan, **others, **tiles) if sites else None
+        kept = RoundingPlan.wide(plan.carrier) if kept is None else kept
         mid, after = _run(self._block(self.rounded.at(kept)), self.resid)
         return not _finite(mid if self.attention else after)
 
+    @property
+    def _plan(self) -> RoundingPlan:
+        return self.rounded.plan.in_layer(self.layer)
+
     def _block(self, decoder: Decoder) -> Block:
-        # (layers, ...) -> (...)
-        return jax.tree.map(lambda weight: weight[self.layer], decoder.layers)
+        # (layers, ...) -> (...), a new module
+        block = jax.tree.map(lambda weight: weight[self.layer], decoder.layers)
+        block.follow(decoder.plan.in_layer(self.layer))
+        return block
 
 
 @jax.jit

@@ -6,7 +6,7 @@ import pytest
 from made_decoders import made, mlp_of, passed
 
 from glassesjax.model import DecoderConfig, LayerNorm, NoNorm, RMSNorm
-from glassesjax.precision import RoundingPlan, Site, float_format, named_plan
+from glassesjax.precision import BF16, Accumulator, RoundingPlan, Site, float_format, named_plan
 from glassesjax.precision.plan import STORED
 from glassesjax.trace.overflow import Overflow, first_overflow
 
@@ -102,6 +102,36 @@ def test_the_site_is_that_of_a_pass_that_notes_every_store(sides):
     wrong = {large: pair for large, pair in sides.items() if pair[0] != pair[1]}
     assert wrong == {}
     assert any(expected for expected, _ in sides.values())
+
+
+@pytest.mark.parametrize(
+    ("large", "plan", "expected"),
+    [
+        ("hidden", RoundingPlan(product_sum=Accumulator(SMALL), mode="simulated"), "product_sum"),
+        ("hidden", RoundingPlan(inputs=SMALL, operands=SMALL, mode="simulated"), "inputs"),
+        ("values", RoundingPlan(attn_inputs=SMALL, attn_exp=SMALL, mode="simulated"), None),
+        ("queries", RoundingPlan(attn_inputs=SMALL, attn_exp=SMALL, mode="simulated"), None),
+    ],
+)
+def test_sites_of_kernels(large, plan, expected):
+    decoder = decoder_of(CONFIGS["serial"], large, jax.random.key(1))
+    found = first_overflow(decoder, plan, TOKENS)
+    whole = bool(jnp.isfinite(passed(decoder.at(plan), TOKENS)[0]).all())
+    assert (found is None) == whole
+    if expected is not None:
+        assert found is not None
+        assert found.site == expected
+
+
+def test_weights_of_linear_layers_and_plans_by_layer():
+    decoder = decoder_of(CONFIGS["serial"], "hidden", jax.random.key(1))
+    plan = RoundingPlan(weights=BF16, linear_weights=SMALL, mode="simulated")
+    assert first_overflow(decoder, plan, TOKENS) == Overflow(Site.LINEAR_WEIGHTS, None)
+    stream = RoundingPlan(residual=SMALL, mode="simulated")
+    whole = first_overflow(decoder, stream, TOKENS)
+    second = RoundingPlan.by_layer(lambda layer: stream if layer else RoundingPlan.wide(), 2)
+    assert whole == Overflow(Site.RESIDUAL, 0)
+    assert first_overflow(decoder, second, TOKENS) == Overflow(Site.RESIDUAL, 1)
 
 
 def test_a_plan_without_formats_has_none(key):
