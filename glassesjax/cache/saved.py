@@ -14,8 +14,8 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from glassesjax.cache.policies import Policy
-from glassesjax.cache.slots import KVCache, State, empty_state
-from glassesjax.cache.stored import Storage, by_name
+from glassesjax.cache.slots import KVCache, State, by_name, empty_state
+from glassesjax.cache.stored import Storage
 from glassesjax.errors import BadInput, brief, escaped
 from glassesjax.files import (
     check_local,

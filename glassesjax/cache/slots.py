@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import operator
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax.borders import border
 from glassesjax.cache.policies import Candidates, Policy
-from glassesjax.cache.stored import Storage, by_name
+from glassesjax.cache.stored import Storage
 from glassesjax.errors import BadInput
 from glassesjax.model.by_layer import first_layer
 from glassesjax.model.config import DecoderConfig
@@ -59,6 +59,13 @@ class State(NamedTuple):
     layers: tuple[KVCache, ...]
     seen: Int[Array, ""]
     """Tokens read so far, which is the next one's position; not how many are stored."""
+
+
+@border()
+def by_name(tree: State | KVCache) -> dict[str, Any]:
+    """Arrays of a state, or their shapes, by name, such as ``layers.0.key.scale``."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
 def budgets_of(

@@ -1,14 +1,14 @@
 """What slots of a cache have: arrays of a dtype, or codes and scales of a plan's format."""
 
 import dataclasses
-from typing import Any, cast
+from typing import cast
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from glassesjax.borders import border
 from glassesjax.model.config import DecoderConfig
 from glassesjax.precision import (
     FloatFormat,
@@ -82,6 +82,7 @@ class Storage:
         return Packed(zeros(shapes[0]), None if shapes[1] is None else zeros(shapes[1]))
 
 
+@border()
 def packed_row(
     x: Float[Array, "*rows width"], fmt: NumberFormat | None
 ) -> "Float[Array, '*rows width'] | Packed":
@@ -89,6 +90,7 @@ def packed_row(
     return x if fmt is None else pack(x, fmt)
 
 
+@border()
 def read(
     stored: "Float[Array, '*rows width'] | Packed",
     fmt: NumberFormat | None,
@@ -99,9 +101,3 @@ def read(
     if not isinstance(stored, Packed):
         return stored
     return unpack(stored, cast("NumberFormat", fmt), width, dtype)
-
-
-def by_name(tree: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Leaves of a tree by their path, such as ``layers.0.key.scale``."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
