@@ -128,7 +128,7 @@ def test_names_on_the_page_are_plans():
     assert len(names) == 12
     for name in names:
         assert named_plan(name).name
-    fused = re.search(r"names its sites:\n`(.*)`", PAGE)[1]
+    fused = re.search(r"`([^`]*)` is the fused twin", PAGE)[1]
     swapped = dataclasses.replace(named_plan("e4m3fn"), attn_weights=None, attn_exp=E4M3FN)
     assert named_plan(fused) == swapped
     assert "for name, preset in PRESETS.items()" in PAGE  # their table is made from them
