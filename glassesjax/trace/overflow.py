@@ -119,8 +119,9 @@ class _Probe:
         plan = self._plan
         others: dict[str, Any] = {site.value: None for site in plan.rounded if site not in sites}
         # A plan without fused attention has no tiles.
-        tiles = {} if Site.ATTN_EXP in sites else {"tile": DEFAULT_TILE, "tile_order": "forward"}
-        kept = dataclasses.replace(plan, **others, **tiles) if sites else None
+        if Site.ATTN_EXP not in sites:
+            others |= {"tile": DEFAULT_TILE, "tile_order": "forward"}
+        kept = dataclasses.replace(plan, **others) if sites else None
         kept = RoundingPlan.wide(plan.carrier) if kept is None else kept
         mid, after = _run(self._block(self.rounded.at(kept)), self.resid)
         return not _finite(mid if self.attention else after)
